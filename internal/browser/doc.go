@@ -1,0 +1,26 @@
+// Package browser runs the browser steps of a journey in real Chromium.
+//
+// Each run has a Chromium process of its own, in its own process group and with HOME, TMPDIR and profile inside one directory that
+// goes when the run closes. The process is warmed up with a tiny page, and the journey then runs in a fresh browser context, so
+// that no run sees another's cache, cookies or sockets and the first request is not slow because the process is cold.
+//
+// chromedp gives the pipe transport, cdproto the typed protocol; the session layer is ours (wire): one goroutine reads replies
+// and events in the order in which Chromium sent them, for the page and for every frame, worker and popup below it. There is no
+// mirror of the DOM: elements are found by small scripts in an isolated world, and acted on with real input events (mouse events
+// on devices with touch too).
+//
+// # What a step's duration is
+//
+// DurationMS is the time that a person would wait: from the step's start until its action is done, its navigation has loaded, its
+// assertions hold and its extractions have found their values. The time our own scripts run in the page (measured inside it, so
+// that a page too busy to answer is not mistaken for our work), queries of the accessibility tree and the two frames in which we
+// check that an element does not move are subtracted. Time spent waiting for a late, covered or disabled element is
+// the page's and counts; it is known to a poll interval (50 ms, waitForElement 100 ms). SettledMS runs from the step's start to
+// the last activity before 500 ms without a request in flight; it is nil when the page did not become quiet within 2 s of the end
+// of the step, and it is never part of DurationMS.
+//
+// # What goes wrong
+//
+// What is wrong with the target (no answer, an error status, an element that never came) is a failed step with its cause.
+// Chromium crashing or hanging is a *runs.Fault. A page whose script never yields is the target's: the step times out.
+package browser

@@ -1,0 +1,154 @@
+package browser
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// process is one Chromium with all its children, which are the process group it leads.
+type process struct {
+	pid    int
+	pipe   *chromedp.PipeConn
+	exited chan struct{} // closed when the leader has ended
+	err    error         // how it ended; valid after exited
+
+	stderr  tail
+	drained chan struct{} // closed when nobody holds stderr any more
+}
+
+// startProcess runs the binary with its debugging pipe on file descriptors 3 and 4. The kernel kills it if this process dies.
+func startProcess(binary string, args, env []string, dir string) (*process, error) {
+	var pipes [3]struct{ r, w *os.File }
+	closeAll := func() {
+		for _, p := range pipes {
+			_ = p.r.Close() // nil or open, and of no further use
+			_ = p.w.Close()
+		}
+	}
+	for i := range pipes {
+		var err error
+		if pipes[i].r, pipes[i].w, err = os.Pipe(); err != nil {
+			closeAll()
+			return nil, fmt.Errorf("start chromium: %w", err)
+		}
+	}
+	in, out, diag := pipes[0], pipes[1], pipes[2]
+	cmd := exec.Command(binary, args...)
+	cmd.Env, cmd.Dir, cmd.Stderr = env, dir, diag.w
+	cmd.ExtraFiles = []*os.File{in.r, out.w}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	p := &process{exited: make(chan struct{}), drained: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// Pdeathsig fires when the thread that forked ends, so the thread stays ours until the child is gone.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		closeAll()
+		return nil, fmt.Errorf("start chromium: %w", err)
+	}
+	for _, f := range []*os.File{in.r, out.w, diag.w} {
+		_ = f.Close() // the child's ends
+	}
+	p.pid = cmd.Process.Pid
+	p.pipe = chromedp.NewPipeConn(out.r, in.w)
+	go func() {
+		defer close(p.drained)
+		_, _ = io.Copy(&p.stderr, diag.r) // ends with the last process that holds the other end
+		_ = diag.r.Close()
+	}()
+	return p, nil
+}
+
+// kill ends every process of the group at once. It does not wait.
+func (p *process) kill() {
+	_ = syscall.Kill(-p.pid, syscall.SIGKILL) // ESRCH: already gone
+}
+
+// stopLimit bounds the wait for a killed group. A process that does not die within it is stuck in the kernel.
+const stopLimit = 5 * time.Second
+
+// stop kills the group and waits until none of it is left, zombies included: orphans of the group are reaped here when this process
+// is their new parent (see adoptOrphans, and PID 1). Only after the leader has been waited for, so that os/exec keeps its own.
+func (p *process) stop() error {
+	defer func() { _ = p.pipe.Close() }()
+	deadline := time.Now().Add(stopLimit)
+	p.kill()
+	select {
+	case <-p.exited:
+	case <-time.After(stopLimit):
+		return fmt.Errorf("stop chromium: got process %d alive %s after SIGKILL, want it gone", p.pid, stopLimit)
+	}
+	for {
+		for reapedOne(p.pid) {
+		}
+		if err := syscall.Kill(-p.pid, syscall.SIGKILL); err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("stop chromium: got process group %d alive %s after SIGKILL, want it gone", p.pid, stopLimit)
+		}
+		time.Sleep(2 * time.Millisecond) // the kernel tells no one when an adopted process group empties
+	}
+	<-p.drained
+	return nil
+}
+
+// reapedOne reaps one dead child of the group, if there is one.
+func reapedOne(group int) bool {
+	pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil)
+	return err == nil && pid > 0 || err == syscall.EINTR
+}
+
+// adoptOrphans makes this process the parent of its descendants' orphans, so that stop can reap Chromium's grandchildren
+// instead of leaving them to a PID 1 that may not.
+func adoptOrphans() error {
+	const setChildSubreaper = 36 // PR_SET_CHILD_SUBREAPER, linux/prctl.h
+	if _, _, errno := syscall.Syscall(syscall.SYS_PRCTL, setChildSubreaper, 1, 0); errno != 0 {
+		return fmt.Errorf("adopt orphans: %w", errno)
+	}
+	return nil
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const tailSize = 2048
+
+// Write implements io.Writer.
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, b...)
+	if excess := len(t.text) - tailSize; excess > 0 {
+		t.text = append(t.text[:0], t.text[excess:]...)
+	}
+	return len(b), nil
+}
+
+// lastLine returns the last line that is not empty.
+func (t *tail) lastLine() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(string(t.text)), "\n")
+	return lines[len(lines)-1]
+}

@@ -1,0 +1,122 @@
+package browser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/chromedp/cdproto"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/cdp/jsonv2"
+	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/chromedp"
+)
+
+// errLost is the error of a call whose browser is gone or has been given up.
+var errLost = errors.New("lost the connection to the browser")
+
+// wire is the connection to one Chromium: commands go out, replies and events come in. It is safe for concurrent use.
+type wire struct {
+	pipe    chromedp.Transport
+	onEvent func(*cdproto.Message) // called by run, one event at a time; may post but must not call
+
+	mu      sync.Mutex
+	next    int64
+	waiting map[int64]chan *cdproto.Message
+
+	lost     chan struct{} // closed when no reply can be expected any more
+	loseOnce sync.Once
+}
+
+func newWire(pipe chromedp.Transport, onEvent func(*cdproto.Message)) *wire {
+	return &wire{pipe: pipe, onEvent: onEvent, waiting: map[int64]chan *cdproto.Message{}, lost: make(chan struct{})}
+}
+
+// run reads until the pipe ends.
+func (w *wire) run() {
+	defer w.lose()
+	for {
+		msg := new(cdproto.Message)
+		if err := w.pipe.Read(context.Background(), msg); err != nil {
+			return
+		}
+		if msg.ID == 0 {
+			w.onEvent(msg)
+			continue
+		}
+		w.mu.Lock()
+		reply := w.waiting[msg.ID]
+		delete(w.waiting, msg.ID)
+		w.mu.Unlock()
+		if reply != nil {
+			reply <- msg // has room for the one reply
+		}
+	}
+}
+
+// lose ends every call under way and to come.
+func (w *wire) lose() { w.loseOnce.Do(func() { close(w.lost) }) }
+
+// post sends a command and does not care for its reply: the one way to answer an event from within its handler. Chromium reads its
+// end of the pipe in a thread of its own, so the write does not wait for it to act.
+func (w *wire) post(session target.SessionID, method string, params any) {
+	// An unsendable command means that the pipe has ended, which run reports.
+	_ = w.send(session, method, params, nil)
+}
+
+func (w *wire) send(session target.SessionID, method string, params any, reply chan *cdproto.Message) error {
+	body, err := jsonv2.Marshal(params, chromedp.DefaultMarshalOptions)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", method, err)
+	}
+	w.mu.Lock()
+	w.next++
+	id := w.next
+	if reply != nil {
+		w.waiting[id] = reply
+	}
+	w.mu.Unlock()
+	err = w.pipe.Write(context.Background(), &cdproto.Message{
+		ID: id, SessionID: session, Method: cdproto.MethodType(method), Params: body,
+	})
+	if err != nil {
+		return fmt.Errorf("send %s: %w", method, errors.Join(err, errLost))
+	}
+	return nil
+}
+
+// endpoint is one protocol session on a wire; the zero id is the browser itself.
+type endpoint struct {
+	wire *wire
+	id   target.SessionID
+}
+
+// call runs a command and waits for its result, for ctx, or for the loss of the browser.
+func call[P, R any](ctx context.Context, e endpoint, command cdp.Command[P, R], params P) (R, error) {
+	var result R
+	reply := make(chan *cdproto.Message, 1)
+	if err := e.wire.send(e.id, command.Method, params, reply); err != nil {
+		return result, err
+	}
+	select {
+	case msg := <-reply:
+		if msg.Error != nil {
+			return result, fmt.Errorf("call %s: %w", command.Method, msg.Error)
+		}
+		if err := jsonv2.Unmarshal(msg.Result, &result, chromedp.DefaultUnmarshalOptions); err != nil {
+			return result, fmt.Errorf("decode result of %s: %w", command.Method, err)
+		}
+		return result, nil
+	case <-ctx.Done():
+		return result, fmt.Errorf("call %s: %w", command.Method, ctx.Err())
+	case <-e.wire.lost:
+		return result, fmt.Errorf("call %s: %w", command.Method, errLost)
+	}
+}
+
+// decode reads an event's parameters. Events that do not decode are passed over: the protocol adds fields and values at will.
+func decode[E any](msg *cdproto.Message) (event E, ok bool) {
+	err := jsonv2.Unmarshal(msg.Params, &event, chromedp.DefaultUnmarshalOptions)
+	return event, err == nil
+}

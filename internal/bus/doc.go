@@ -1,0 +1,17 @@
+// Package bus carries assignments, results, verdicts and heartbeats between the coordinator and the probes over NATS, and can run
+// the NATS server itself. It is the only package that knows subjects, streams and acknowledgements.
+//
+//	name          subjects                                         keeps
+//	JOBS_<r>      job.<r>.<pool>.<scenario>.<network>.<slot>       an Assignment until its start window is over, at most 2 h
+//	RESULTS_<r>   res.<r>.<scenario>                               every Result, 30 days
+//	VERDICT       verdict.<r>.<minute>                             one Verdict per region and minute, 40 days
+//	KV coord      cursor.<r>                                       up to which slot a region has been dispatched
+//	(core)        hb.<r>.<probe>                                   request and reply, not stored
+//
+// What happens once is decided by the streams, not by the processes: a job and a verdict are created only where their subject is
+// still empty, and a cursor moves only by compare-and-swap. Two coordinators at once, or one that was killed between any two
+// steps, therefore do no harm.
+//
+// Whatever arrives is checked before anybody sees it. A message that does not pass is counted, reported and taken out of the way;
+// it is never fatal and never delivered for ever.
+package bus

@@ -1,0 +1,257 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// ServerOptions configure an embedded NATS server.
+type ServerOptions struct {
+	Dir    string // where JetStream stores its streams; required unless JetStreamOff; one server at a time may own it
+	Listen string // "host:port"; empty = in-process connections only; port 0 = any free port
+	Token  string // what clients must present; required where Listen is not a loopback address
+
+	// SyncInterval is how long a stored message may wait for its fsync; zero = it is synced before it is acknowledged. Anything
+	// else loses acknowledged messages when the power fails.
+	SyncInterval time.Duration
+
+	JetStreamOff bool // a plain NATS server, which Connect refuses
+}
+
+// Server is an embedded NATS server.
+type Server struct {
+	nats  *server.Server
+	token string
+	lock  *os.File // nil without a store
+}
+
+// readyTimeout bounds the start, the recovery of the streams included: a million messages take about half a second.
+const readyTimeout = 60 * time.Second
+
+// StartServer starts an embedded server and returns when it takes connections. The caller stops it with Stop.
+func StartServer(log *slog.Logger, o ServerOptions) (*Server, error) {
+	opts, err := o.nats()
+	if err != nil {
+		return nil, fmt.Errorf("start bus server: %w", err)
+	}
+	s := &Server{token: o.Token}
+	if !o.JetStreamOff {
+		// JetStream does not lock its folder, and two servers on one store destroy it.
+		if s.lock, err = lockFolder(o.Dir); err != nil {
+			return nil, fmt.Errorf("start bus server: %w", err)
+		}
+	}
+	if err := s.start(log, opts); err != nil {
+		s.unlock()
+		return nil, fmt.Errorf("start bus server: %w", err)
+	}
+	return s, nil
+}
+
+// start runs the server until it is ready. The server reports what stops it through its log only.
+func (s *Server) start(log *slog.Logger, opts *server.Options) error {
+	if !opts.DontListen { // the server would recover its whole store before it met a taken port
+		l, err := net.Listen("tcp", net.JoinHostPort(opts.Host, strconv.Itoa(max(opts.Port, 0))))
+		if err != nil {
+			return err // names the address and the cause
+		}
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return err
+	}
+	sink := &serverLog{log: log}
+	srv.SetLoggerV2(sink, false, false, false)
+	srv.Start()
+	for deadline := time.Now().Add(readyTimeout); !srv.ReadyForConnections(100 * time.Millisecond); {
+		err := sink.fatal()
+		if err == nil && time.Now().After(deadline) {
+			err = fmt.Errorf("got a server that is not ready, want it ready within %s", readyTimeout)
+		}
+		if err != nil {
+			srv.Shutdown()
+			return err
+		}
+	}
+	if err := sink.started(); err != nil {
+		srv.Shutdown()
+		return err
+	}
+	s.nats = srv
+	return nil
+}
+
+// URL returns the address for clients, without the token; "" where the server takes in-process connections only.
+func (s *Server) URL() string {
+	addr := s.nats.Addr()
+	if addr == nil {
+		return ""
+	}
+	return "nats://" + addr.String()
+}
+
+// Stop shuts the server down and frees its folder. Connections end; what was acknowledged is on disk. Where ctx ends first, Stop
+// returns its error and the shutdown goes on behind it.
+func (s *Server) Stop(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.nats.Shutdown()
+		s.nats.WaitForShutdown()
+		s.unlock()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop bus server: %w", ctx.Err())
+	}
+}
+
+func (s *Server) unlock() {
+	if s.lock != nil {
+		s.lock.Close() // frees the lock; nothing was written
+	}
+}
+
+// nats turns the options into the server's own.
+func (o ServerOptions) nats() (*server.Options, error) {
+	opts := &server.Options{
+		ServerName:   "lastmile",
+		NoSigs:       true,
+		DontListen:   true,
+		JetStream:    !o.JetStreamOff,
+		StoreDir:     o.Dir,
+		SyncAlways:   o.SyncInterval == 0,
+		SyncInterval: o.SyncInterval,
+	}
+	if opts.JetStream && o.Dir == "" {
+		return nil, errors.New("got no folder, want one to store streams in")
+	}
+	// Set for in-process connections too, so that a client meets the same rules on either way in.
+	opts.Authorization = o.Token
+	if o.Listen == "" {
+		return opts, nil
+	}
+	host, port, err := splitListen(o.Listen)
+	if err != nil {
+		return nil, err
+	}
+	if !loopback(host) && o.Token == "" {
+		return nil, fmt.Errorf("got listen address %q without a token, want a loopback address or a token", o.Listen)
+	}
+	opts.DontListen, opts.Host, opts.Port = false, host, port
+	return opts, nil
+}
+
+// splitListen takes a listen address apart. Port 0 becomes the server's own sign for any free port.
+func splitListen(listen string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", 0, fmt.Errorf("got listen address %q, want host:port", listen)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < -1 || port > 65535 {
+		return "", 0, fmt.Errorf("got port %q in listen address %q, want 0 to 65535", text, listen)
+	}
+	if host == "" {
+		host = server.DEFAULT_HOST
+	}
+	if port <= 0 {
+		port = server.RANDOM_PORT
+	}
+	return host, port, nil
+}
+
+// loopback reports whether only this machine can reach the host.
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+// lockFolder makes the folder and takes it for this process. The lock ends with the file or with the process.
+func lockFolder(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("store %s is in use by another server", dir)
+		}
+		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
+	return f, nil
+}
+
+// serverLog hands the server's log to slog. What the server calls a notice interests nobody but us, at debug level.
+type serverLog struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	ready bool  // whether StartServer has returned; from then on nobody asks for the cause
+	cause error // the first fatal message; an embedded server does not end the process
+}
+
+// started ends the start: fatal messages are logged from now on.
+func (l *serverLog) started() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ready = true
+	return l.cause
+}
+
+func (l *serverLog) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cause
+}
+
+// Fatalf keeps the first fatal message for StartServer to return; later ones are logged.
+func (l *serverLog) Fatalf(format string, v ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ready {
+		l.log.Error("bus server", "text", fmt.Sprintf(format, v...))
+	} else if l.cause == nil {
+		l.cause = fmt.Errorf(format, v...)
+	}
+}
+
+func (l *serverLog) Errorf(format string, v ...any)  { l.warn(format, v...) }
+func (l *serverLog) Warnf(format string, v ...any)   { l.warn(format, v...) }
+func (l *serverLog) Noticef(format string, v ...any) { l.debug(format, v...) }
+func (l *serverLog) Debugf(format string, v ...any)  { l.debug(format, v...) }
+func (l *serverLog) Tracef(format string, v ...any)  { l.debug(format, v...) }
+
+func (l *serverLog) warn(format string, v ...any) {
+	l.log.Warn("bus server", "text", fmt.Sprintf(format, v...))
+}
+
+func (l *serverLog) debug(format string, v ...any) {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		l.log.Debug("bus server", "text", fmt.Sprintf(format, v...))
+	}
+}

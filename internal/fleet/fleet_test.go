@@ -1,0 +1,82 @@
+package fleet
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+var start = time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+
+func beat(f *Fleet, region, probe string, at time.Time, running ...runs.ID) {
+	f.Heard(&runs.Heartbeat{Schema: 1, Region: region, Probe: probe, SentAt: at.Add(200 * time.Millisecond), Slots: 4, Running: running}, at)
+}
+
+func TestReasons(t *testing.T) {
+	f := New()
+	id := func(n int) runs.ID {
+		return runs.NewID(scenario.Combination{Scenario: "shop", Region: "us", Network: "none"}, start.Add(time.Duration(n)*time.Second))
+	}
+	for n := range 12 { // there from 0 s to 55 s
+		beat(f, "us", "a", start.Add(time.Duration(n)*5*time.Second), id(10))
+	}
+	for _, tc := range []struct {
+		name string
+		id   runs.ID
+		slot time.Duration
+		want runs.Reason
+	}{
+		{"taken and never reported", id(10), 10 * time.Second, runs.ReasonLost},
+		{"there, but did not take it", id(20), 20 * time.Second, runs.ReasonExpired},
+		{"within the last heartbeat's silence", id(65), 65 * time.Second, runs.ReasonExpired},
+		{"gone", id(90), 90 * time.Second, runs.ReasonNoProbe},
+		{"not there yet", id(-60), -60 * time.Second, runs.ReasonNoProbe},
+	} {
+		slot := start.Add(tc.slot)
+		if got := f.Reason(tc.id, "us", slot, slot.Add(10*time.Second)); got != tc.want {
+			t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
+		}
+	}
+	if got := f.Reason(id(20), "eu", start.Add(20*time.Second), start.Add(30*time.Second)); got != runs.ReasonNoProbe {
+		t.Errorf("region without probes: got %s, want no_probe", got)
+	}
+}
+
+func TestProbesGoDownWhenSilent(t *testing.T) {
+	f := New()
+	beat(f, "us", "a", start)
+	beat(f, "eu", "b", start.Add(10*time.Second))
+	got := f.Probes(start.Add(20 * time.Second))
+	if len(got) != 2 || got[0].Region != "eu" || !got[0].Up || got[1].Up {
+		t.Errorf("got %+v, want eu up and us down", got)
+	}
+	if got[0].ClockOffset != 200*time.Millisecond {
+		t.Errorf("clock offset: got %s, want 200ms", got[0].ClockOffset)
+	}
+	if got := f.Probes(start.Add(25 * time.Hour)); len(got) != 2 {
+		t.Errorf("a probe stays listed until another is heard: got %d", len(got))
+	}
+	beat(f, "us", "c", start.Add(25*time.Hour))
+	if got := f.Probes(start.Add(25 * time.Hour)); len(got) != 1 || got[0].Name != "c" {
+		t.Errorf("got %+v, want the long silent ones forgotten", got)
+	}
+}
+
+func TestAFloodOfProbesIsBounded(t *testing.T) {
+	f := New()
+	for n := range maxProbes + 5 {
+		f.mu.Lock()
+		f.probes[fmt.Sprint(n)] = &runs.ProbeStatus{LastSeen: start}
+		f.mu.Unlock()
+		if n >= maxProbes-1 {
+			break
+		}
+	}
+	beat(f, "us", "one-more", start)
+	if got := f.Refused(); got != 1 {
+		t.Errorf("got %d refused, want 1", got)
+	}
+}

@@ -1,0 +1,90 @@
+package floors
+
+// house is the law that the checks hold the sources against.
+type house struct {
+	module  string         // path of the module
+	steps   map[string]int // every package, and the step it stands on: it imports lower steps only
+	pure    int            // packages up to this step do no I/O, read no clock and log nothing
+	owners  map[string]module
+	folders []string // the folders at the top of the repository
+	limits  limits
+}
+
+// module says who may import a third-party module.
+type module struct {
+	owners   []string // the packages that own it
+	anyRoom  bool     // whether any package above the pure steps may import it: an extension of the standard library
+	testOnly bool     // whether only test files import it
+}
+
+// limits are the sizes above which code no longer reads in one go.
+type limits struct {
+	function int // lines, in code that is no test
+	file     int // lines
+	pkg      int // lines of a package without its tests
+}
+
+const (
+	ground = iota
+	definition
+	run
+	wire
+	room
+	roof
+	entrance
+)
+
+// lastmile draws the house. Packages on one step never import one another; cmd connects them.
+func lastmile() house {
+	return house{
+		module: "lastmile",
+		pure:   run,
+		steps: map[string]int{
+			"cmd/coordinator": entrance,
+			"cmd/probe":       entrance,
+
+			"cmd/coordinator/app": roof,
+			"cmd/probe/app":       roof,
+
+			"internal/browser":      room,
+			"internal/console":      room,
+			"internal/demosite":     room,
+			"internal/exposition":   room,
+			"internal/fleet":        room,
+			"internal/httprunner":   room,
+			"internal/journey":      room,
+			"internal/ledger":       room,
+			"internal/scenariofile": room,
+			"internal/schedule":     room,
+			"internal/spool":        room,
+			"internal/worker":       room,
+
+			"internal/bus": wire,
+
+			"internal/runs":     run,
+			"internal/scenario": definition,
+
+			"internal/cachestate": ground,
+			"internal/netprofile": ground,
+			"internal/slo":        ground,
+
+			"internal/floors": ground, // these tests
+		},
+		owners: map[string]module{
+			"github.com/VictoriaMetrics/metrics":       {owners: []string{"internal/exposition"}},
+			"github.com/alecthomas/kong":               {owners: []string{"cmd/coordinator/app", "cmd/probe/app"}},
+			"github.com/chromedp/cdproto":              {owners: []string{"internal/browser"}},
+			"github.com/chromedp/chromedp":             {owners: []string{"internal/browser"}},
+			"github.com/goccy/go-yaml":                 {owners: []string{"internal/scenariofile"}},
+			"github.com/nats-io/nats-server/v2":        {owners: []string{"internal/bus"}},
+			"github.com/nats-io/nats.go":               {owners: []string{"internal/bus"}},
+			"github.com/robfig/cron/v3":                {owners: []string{"internal/scenario"}},
+			"github.com/rogpeppe/go-internal":          {testOnly: true},
+			"github.com/santhosh-tekuri/jsonschema/v6": {testOnly: true},
+			"github.com/theory/jsonpath":               {owners: []string{"internal/httprunner"}},
+			"golang.org/x/sync":                        {anyRoom: true},
+		},
+		folders: []string{".ci", ".git", "cmd", "dashboards", "internal", "scenarios", "tools"},
+		limits:  limits{function: 80, file: 600, pkg: 1500},
+	}
+}

@@ -1,0 +1,129 @@
+// Package httprunner runs the http steps of a journey as an app would: one cookie jar and one set of connections per run, kept
+// from step to step. Every request, each redirect included, is measured phase by phase, and whatever the other side does ends
+// within limits: of time, of bytes, of headers, of redirects, of cookies.
+//
+// What is wrong with the target is a failed step with a cause; an error is ours and wraps *runs.Fault.
+package httprunner
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// Options tunes a Runner. The zero value is what production uses.
+type Options struct {
+	UserAgent string         // sent where a step sets none; default "lastmile"
+	RootCAs   *x509.CertPool // trusted authorities; default the system's
+	MaxBody   scenario.Bytes // of one response body, as received and again decoded; default 10 MB
+}
+
+// The limits that no scenario needs to change.
+const (
+	defaultMaxBody   scenario.Bytes = 10e6
+	defaultUserAgent                = "lastmile"
+	maxHeader                       = 256 << 10 // bytes of one response's header
+	maxRedirects                    = 10        // of one request
+	maxInterim                      = 10        // 1xx responses before the real one
+	maxRequests                     = 500       // kept in the result of one run
+)
+
+// Runner opens a Session per run. It is safe for concurrent use.
+type Runner struct {
+	log     *slog.Logger
+	options Options
+}
+
+// New makes a Runner.
+func New(log *slog.Logger, options Options) *Runner {
+	options.UserAgent = cmp.Or(options.UserAgent, defaultUserAgent)
+	options.MaxBody = cmp.Or(options.MaxBody, defaultMaxBody)
+	return &Runner{log: log, options: options}
+}
+
+// Session runs the http steps of one run. It is not safe for concurrent use. Its owner must Close it.
+type Session struct {
+	log       *slog.Logger
+	options   Options
+	scenario  *scenario.Scenario
+	runID     runs.ID
+	traceID   string
+	conns     *connections
+	transport *http.Transport
+	jar       *boundedJar
+	bodies    bodies
+	requests  []runs.Request
+}
+
+// Open starts the session of one run. It opens no connection yet; a is read until Close and must not change. ctx gives the
+// session its values only: the steps bring their own limits, and Close ends the rest.
+func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error) {
+	jar, err := newBoundedJar()
+	if err != nil {
+		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open http session %s: %w", a.RunID, err)}
+	}
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Session{
+		log:      r.log,
+		options:  r.options,
+		scenario: &a.Scenario,
+		runID:    a.RunID,
+		traceID:  randomHex(16),
+		conns:    newConnections(cancel),
+		jar:      jar,
+		bodies:   bodies{limit: int64(r.options.MaxBody)},
+	}
+	s.transport = &http.Transport{
+		// The transport lets a dial outlive the request that asked for it; base is what ends it then.
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			defer context.AfterFunc(base, cancel)()
+			return s.conns.dial(ctx, network, address)
+		},
+		TLSClientConfig:        &tls.Config{RootCAs: r.options.RootCAs, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true, // we ask for gzip ourselves, so as to count what was on the wire
+		MaxResponseHeaderBytes: maxHeader,
+	}
+	return s, nil
+}
+
+// Close ends every connection and every dial of the session, waits for the dials, and returns all requests of the run in order
+// of start. The loops that net/http runs per connection end with their connection. Of a run of more than 500 requests the
+// first 499 and the last one are kept.
+func (s *Session) Close() []runs.Request {
+	s.transport.CloseIdleConnections()
+	s.conns.close()
+	s.log.Debug("http session closed", "run_id", s.runID, "requests", len(s.requests))
+	return s.requests
+}
+
+// record keeps a request for the result.
+func (s *Session) record(q runs.Request) {
+	if len(s.requests) == maxRequests {
+		s.requests[maxRequests-1] = q
+		return
+	}
+	s.requests = append(s.requests, q)
+}
+
+// traceparent is the W3C Trace Context header of a new request of this run.
+func (s *Session) traceparent() string { return "00-" + s.traceID + "-" + randomHex(8) + "-01" }
+
+// randomHex returns n random bytes in hexadecimal. crypto/rand never fails.
+func randomHex(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b)
+	return hex.EncodeToString(b)
+}

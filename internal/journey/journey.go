@@ -1,0 +1,315 @@
+// Package journey runs one assignment: it walks through the scenario's steps, hands each to the executor of its kind (a browser
+// session or an HTTP session, opened when first needed), keeps the variables, and sums the steps up as one Result.
+package journey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strconv"
+	"time"
+
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// Executor runs the steps of one kind within one run.
+type Executor interface {
+	// Step executes one step: it acts, asserts, and extracts into scope. What is wrong with the target is in the returned
+	// step's State and Cause; an error means that we could not measure and wraps a *runs.Fault. ctx ends at the step's limit
+	// or the run's.
+	Step(ctx context.Context, step *scenario.Step, scope *scenario.Scope) (runs.Step, error)
+	// Close ends everything that the executor started, waits for it, and returns the run's requests in order of start.
+	Close() []runs.Request
+}
+
+// Opener opens an executor for one run.
+type Opener func(ctx context.Context, a *runs.Assignment) (Executor, error)
+
+// Openers names the opener of each kind of step. A nil Browser means that this probe has no Chromium: a scenario that needs one
+// is invalid here.
+type Openers struct {
+	HTTP    Opener
+	Browser Opener
+}
+
+// Secrets finds the value of a secret by its name.
+type Secrets func(name string) (scenario.Secret, bool)
+
+// Runner runs assignments. It is safe for concurrent use.
+type Runner struct {
+	log     *slog.Logger
+	probe   string
+	openers Openers
+	secrets Secrets
+}
+
+// New returns a runner whose results carry the probe's name.
+func New(log *slog.Logger, probe string, openers Openers, secrets Secrets) *Runner {
+	return &Runner{log: log, probe: probe, openers: openers, secrets: secrets}
+}
+
+// Run executes the assignment and always returns a result: passed, degraded or failed where the service was measured, invalid
+// where it was not. It ends at the assignment's deadline, or after the scenario's timeout if that comes first.
+func (r *Runner) Run(ctx context.Context, a *runs.Assignment) runs.Result {
+	started := time.Now()
+	limit := started.Add(a.Scenario.Timeout.D())
+	if a.Deadline.Before(limit) {
+		limit = a.Deadline
+	}
+	ctx, cancel := context.WithDeadline(ctx, limit)
+	defer cancel()
+
+	result := r.Blank(a)
+	result.StartedAt = started.UTC()
+	secrets, err := r.resolve(a)
+	if err == nil && a.Network.Emulated() {
+		err = fault(runs.ClassLinkOffProfile, "network %s: not available yet: this probe cannot emulate a link, only network none", a.Network.Name)
+	}
+	if err != nil {
+		return invalidate(result, err)
+	}
+	run := &run{
+		runner:    r,
+		a:         a,
+		scope:     scenario.NewScope(&a.Scenario, a.Combination(), string(a.RunID), secrets),
+		result:    result,
+		executors: map[bool]Executor{},
+	}
+	run.steps(ctx)
+	return run.finish()
+}
+
+// Blank returns the result of an assignment of which nothing is known yet: all that follows from the assignment is filled in.
+func (r *Runner) Blank(a *runs.Assignment) runs.Result {
+	return runs.Result{
+		Schema:   runs.Schema,
+		RunID:    a.RunID,
+		Scenario: a.Scenario.Name,
+		Revision: a.Revision,
+		Region:   a.Region,
+		Network:  a.Network.Name,
+		Slot:     a.Slot,
+		Trigger:  a.Trigger,
+		Probe:    r.probe,
+		Steps:    []runs.Step{},
+		Requests: []runs.Request{},
+		Link:     runs.Link{Profile: a.Network.Name, Version: a.Network.Version, Mode: "direct"},
+	}
+}
+
+// resolve finds the values of the scenario's secrets. A secret that is not here is our fault, not the service's.
+func (r *Runner) resolve(a *runs.Assignment) (map[string]scenario.Secret, error) {
+	values := map[string]scenario.Secret{}
+	for _, name := range a.Scenario.Secrets {
+		value, ok := r.secrets(name)
+		if !ok {
+			return nil, fault(runs.ClassProbe, "secret %s: not set on this probe", name)
+		}
+		if len(value.Reveal()) < scenario.MinSecret {
+			return nil, fault(runs.ClassProbe, "secret %s: got under %d bytes, too short to be redacted safely", name, scenario.MinSecret)
+		}
+		values[name] = value
+	}
+	return values, nil
+}
+
+func fault(class runs.Class, format string, args ...any) error {
+	return &runs.Fault{Class: class, Err: fmt.Errorf(format, args...)}
+}
+
+// invalidate turns a result into one that says we could not measure.
+func invalidate(result runs.Result, err error) runs.Result {
+	class := runs.ClassProbe
+	var f *runs.Fault
+	if errors.As(err, &f) {
+		class = f.Class
+	}
+	step := ""
+	if result.Cause != nil {
+		step = result.Cause.Step
+	}
+	result.State = runs.StateInvalid
+	result.Cause = &runs.Cause{Class: class, Step: step, Detail: err.Error()}
+	return result
+}
+
+// run is the state of one run under way. executors has the open sessions, keyed by "is the browser's".
+type run struct {
+	runner    *Runner
+	a         *runs.Assignment
+	scope     *scenario.Scope
+	result    runs.Result
+	executors map[bool]Executor
+	fault     error
+}
+
+// steps executes the steps in order. After a failure or a fault only the steps marked always run, and they get a little time of
+// their own where the run's is up.
+func (r *run) steps(ctx context.Context) {
+	for i := range r.a.Scenario.Steps {
+		step := r.a.Scenario.Steps[i]
+		if step.ID == "" {
+			step.ID = strconv.Itoa(i + 1)
+		}
+		stopped := r.fault != nil || r.result.Cause != nil && r.result.State == runs.StateFailed
+		if stopped && !step.Always {
+			r.result.Steps = append(r.result.Steps, runs.Step{ID: step.ID, Type: step.Type, State: runs.StepSkipped})
+			continue
+		}
+		r.step(ctx, &step)
+	}
+}
+
+// cleanupTime is what an always step gets after the run's own time is up.
+const cleanupTime = 3 * time.Second
+
+func (r *run) step(ctx context.Context, step *scenario.Step) {
+	done, err := r.execute(ctx, step)
+	done.ID, done.Type = step.ID, step.Type
+	if err != nil {
+		done.State = runs.StepFailed
+		done.Cause = &runs.Cause{Class: runs.ClassProbe, Detail: err.Error()}
+	}
+	if done.State == runs.StepFailed && done.Cause == nil {
+		done.Cause = &runs.Cause{Class: runs.ClassScript, Detail: "the step failed without saying why"}
+	}
+	if done.Cause != nil {
+		done.Cause.Step = step.ID
+	}
+	if err != nil && r.fault == nil && r.result.State != runs.StateFailed {
+		r.fault = err
+		r.result.Cause = done.Cause
+	}
+	checkBudget(&done, step.Budget)
+	r.account(&done, step)
+	r.result.Steps = append(r.result.Steps, done)
+	r.result.DurationMS += done.DurationMS
+}
+
+// execute runs the step within its limit. Opening a session (starting Chromium) is ours and does not count against the step.
+func (r *run) execute(ctx context.Context, step *scenario.Step) (runs.Step, error) {
+	limit := step.Limit()
+	if step.Always && ctx.Err() != nil {
+		ctx, limit = context.WithoutCancel(ctx), cleanupTime
+	}
+	executor, err := r.executor(ctx, step.Type.Browser())
+	if err != nil {
+		return runs.Step{}, err
+	}
+	stepCtx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done, err := executor.Step(stepCtx, step, r.scope)
+	if err == nil && done.State == runs.StepFailed && errors.Is(ctx.Err(), context.Canceled) {
+		// Whatever the step says, it was we who stopped it.
+		err = fault(runs.ClassProbe, "stopped in mid-run: the probe is shutting down")
+	}
+	return done, err
+}
+
+// executor returns the open session for the kind of step, opening it first if need be.
+func (r *run) executor(ctx context.Context, browser bool) (Executor, error) {
+	if e, ok := r.executors[browser]; ok {
+		return e, nil
+	}
+	open := r.runner.openers.HTTP
+	if browser {
+		open = r.runner.openers.Browser
+	}
+	if open == nil {
+		return nil, fault(runs.ClassProbe, "open browser: this probe has no Chromium")
+	}
+	// The session outlives the step that opens it; Close ends it.
+	e, err := open(context.WithoutCancel(ctx), r.a)
+	if err != nil {
+		return nil, err
+	}
+	r.executors[browser] = e
+	return e, nil
+}
+
+// checkBudget degrades a passed step that cost more than its budget allows.
+func checkBudget(done *runs.Step, budget *scenario.Budget) {
+	if budget == nil || done.State != runs.StepPassed {
+		return
+	}
+	breach := func(format string, args ...any) {
+		done.State = runs.StepDegraded
+		done.Warnings = append(done.Warnings, fmt.Sprintf(format, args...))
+	}
+	if limit := milliseconds(budget.Duration.D()); limit > 0 && done.DurationMS > limit {
+		breach("duration: got %.0f ms, want at most %.0f ms", done.DurationMS, limit)
+	}
+	if limit := milliseconds(budget.LCP.D()); limit > 0 && done.Vitals != nil && done.Vitals.LCP != nil && *done.Vitals.LCP > limit {
+		breach("lcp: got %.0f ms, want at most %.0f ms", *done.Vitals.LCP, limit)
+	}
+	if budget.Bytes > 0 && done.Bytes > int64(budget.Bytes) {
+		breach("bytes: got %d, want at most %d", done.Bytes, int64(budget.Bytes))
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// account lets a step's outcome bear on the run's. The first failure is the run's cause.
+func (r *run) account(done *runs.Step, step *scenario.Step) {
+	switch {
+	case done.State == runs.StepFailed && step.Optional:
+		r.degrade(step.ID, "optional step failed: "+done.Cause.Detail)
+	case done.State == runs.StepFailed && r.result.State != runs.StateFailed && r.fault == nil:
+		r.result.State = runs.StateFailed
+		r.result.Cause = done.Cause
+	case done.State == runs.StepDegraded:
+		r.degrade(step.ID, done.Warnings[0])
+	}
+}
+
+func (r *run) degrade(step, detail string) {
+	if r.result.State == "" {
+		r.result.State = runs.StateDegraded
+		r.result.Cause = &runs.Cause{Class: runs.ClassBudget, Step: step, Detail: detail}
+	}
+}
+
+// finish closes the sessions and completes the result.
+func (r *run) finish() runs.Result {
+	for _, browser := range []bool{true, false} {
+		if e, ok := r.executors[browser]; ok {
+			r.result.Requests = append(r.result.Requests, e.Close()...)
+		}
+	}
+	if r.result.State == "" {
+		r.result.State = runs.StatePassed
+	}
+	if r.fault != nil {
+		r.result = invalidate(r.result, r.fault)
+	}
+	r.result.DurationMS = math.Round(r.result.DurationMS*1000) / 1000
+	r.result.Summarise()
+	r.redact()
+	return r.result
+}
+
+// redact removes secrets from every text of the result: it is about to leave the process.
+func (r *run) redact() {
+	cause := func(c *runs.Cause) {
+		if c != nil {
+			c.Detail = r.scope.Redact(c.Detail)
+		}
+	}
+	cause(r.result.Cause)
+	for i := range r.result.Steps {
+		step := &r.result.Steps[i]
+		cause(step.Cause)
+		for j, w := range step.Warnings {
+			step.Warnings[j] = r.scope.Redact(w)
+		}
+		step.Selector = r.scope.Redact(step.Selector)
+	}
+	for i := range r.result.Requests {
+		request := &r.result.Requests[i]
+		request.URL = r.scope.Redact(request.URL)
+		request.Error = r.scope.Redact(request.Error)
+	}
+}

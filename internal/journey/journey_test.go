@@ -1,0 +1,191 @@
+package journey
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lastmile/internal/netprofile"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// script answers steps by id; a step without an answer passes in 10 ms.
+type script struct {
+	answers map[string]func(context.Context) (runs.Step, error)
+	ran     []string
+	closed  int
+}
+
+func (s *script) Step(ctx context.Context, step *scenario.Step, _ *scenario.Scope) (runs.Step, error) {
+	s.ran = append(s.ran, step.ID)
+	if answer, ok := s.answers[step.ID]; ok {
+		return answer(ctx)
+	}
+	return runs.Step{State: runs.StepPassed, DurationMS: 10, Bytes: 100}, nil
+}
+
+func (s *script) Close() []runs.Request {
+	s.closed++
+	return []runs.Request{{Step: "1", URL: "http://shop/?", Status: 200}}
+}
+
+func fails(detail string) func(context.Context) (runs.Step, error) {
+	return func(context.Context) (runs.Step, error) {
+		return runs.Step{State: runs.StepFailed, DurationMS: 5, Cause: &runs.Cause{Class: runs.ClassAssertion, Detail: detail}}, nil
+	}
+}
+
+func assignment(steps ...scenario.Step) *runs.Assignment {
+	none, _ := netprofile.Lookup("none")
+	schedule, err := scenario.ParseSchedule("@every 1m")
+	if err != nil {
+		panic(err)
+	}
+	a := runs.NewAssignment(scenario.Scenario{
+		Name: "shop", Schedule: schedule, Timeout: scenario.Duration(20 * time.Second), Steps: steps,
+	}, "us", none, time.Now().Truncate(time.Second))
+	return &a
+}
+
+func httpStep(id string) scenario.Step {
+	return scenario.Step{ID: id, Type: scenario.StepHTTP, URL: "http://shop/"}
+}
+
+func runner(http Executor, secrets map[string]string) *Runner {
+	open := func(context.Context, *runs.Assignment) (Executor, error) { return http, nil }
+	return New(slog.New(slog.DiscardHandler), "probe-1", Openers{HTTP: open}, func(name string) (scenario.Secret, bool) {
+		value, ok := secrets[name]
+		return scenario.Secret(value), ok
+	})
+}
+
+func TestPassedRunSumsItsSteps(t *testing.T) {
+	s := &script{}
+	a := assignment(httpStep("home"), httpStep(""))
+	got := runner(s, nil).Run(t.Context(), a)
+	if got.State != runs.StatePassed || got.DurationMS != 20 || s.closed != 1 || len(got.Requests) != 1 {
+		t.Errorf("got state %s, %v ms, closed %d, %d requests; want passed, 20 ms, closed once, 1 request", got.State, got.DurationMS, s.closed, len(got.Requests))
+	}
+	if got.Steps[1].ID != "2" {
+		t.Errorf("step without id: got %q, want its position 2", got.Steps[1].ID)
+	}
+	if err := got.Check(); err != nil {
+		t.Errorf("result does not pass its own check: %v", err)
+	}
+}
+
+func TestFailureStopsTheJourneyButNotItsCleanUp(t *testing.T) {
+	s := &script{answers: map[string]func(context.Context) (runs.Step, error){"pay": fails("got 1, want 2"), "undo": fails("later")}}
+	undo := httpStep("undo")
+	undo.Always = true
+	got := runner(s, nil).Run(t.Context(), assignment(httpStep("home"), httpStep("pay"), httpStep("after"), undo))
+	if want := "home pay undo"; strings.Join(s.ran, " ") != want {
+		t.Errorf("got steps %v, want %s", s.ran, want)
+	}
+	if got.State != runs.StateFailed || got.Cause.Step != "pay" || got.Cause.Detail != "got 1, want 2" {
+		t.Errorf("got %s %+v, want failed at pay", got.State, got.Cause)
+	}
+	if got.Steps[2].State != runs.StepSkipped {
+		t.Errorf("step after the failure: got %s, want skipped", got.Steps[2].State)
+	}
+}
+
+func TestOptionalStepAndBudgetDegrade(t *testing.T) {
+	s := &script{answers: map[string]func(context.Context) (runs.Step, error){"banner": fails("no banner")}}
+	banner := httpStep("banner")
+	banner.Optional = true
+	got := runner(s, nil).Run(t.Context(), assignment(banner, httpStep("home")))
+	if got.State != runs.StateDegraded || got.Cause.Step != "banner" {
+		t.Errorf("optional step: got %s %+v, want degraded by banner", got.State, got.Cause)
+	}
+	slow := httpStep("slow")
+	slow.Budget = &scenario.Budget{Duration: scenario.Duration(9 * time.Millisecond), Bytes: 99}
+	got = runner(&script{}, nil).Run(t.Context(), assignment(slow))
+	if got.State != runs.StateDegraded || len(got.Steps[0].Warnings) != 2 || got.Cause.Class != runs.ClassBudget {
+		t.Errorf("budget: got %s %+v, want degraded with two breaches", got.State, got.Steps[0])
+	}
+}
+
+func TestOurFaultIsInvalidNeverFailed(t *testing.T) {
+	crash := func(context.Context) (runs.Step, error) {
+		return runs.Step{}, &runs.Fault{Class: runs.ClassBrowserCrash, Err: errors.New("renderer gone")}
+	}
+	s := &script{answers: map[string]func(context.Context) (runs.Step, error){"pay": crash}}
+	got := runner(s, nil).Run(t.Context(), assignment(httpStep("pay"), httpStep("after")))
+	if got.State != runs.StateInvalid || got.Cause.Class != runs.ClassBrowserCrash || got.Cause.Step != "pay" {
+		t.Errorf("crash: got %s %+v, want invalid browser_crash at pay", got.State, got.Cause)
+	}
+
+	browser := runner(&script{}, nil).Run(t.Context(), assignment(scenario.Step{Type: scenario.StepNavigate, URL: "http://shop/"}))
+	if browser.State != runs.StateInvalid || browser.Cause.Class != runs.ClassProbe {
+		t.Errorf("no Chromium: got %s %+v, want invalid", browser.State, browser.Cause)
+	}
+
+	a := assignment(httpStep("home"))
+	a.Network, _ = netprofile.Lookup("3g")
+	if got := runner(&script{}, nil).Run(t.Context(), a); got.State != runs.StateInvalid || !strings.Contains(got.Cause.Detail, "not available yet") {
+		t.Errorf("network 3g: got %s %+v, want invalid, not available yet", got.State, got.Cause)
+	}
+}
+
+func TestShutDownIsNotTheServicesFailure(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := func(context.Context) (runs.Step, error) {
+		cancel()
+		return runs.Step{State: runs.StepFailed, Cause: &runs.Cause{Class: runs.ClassTimeout, Detail: "cancelled"}}, nil
+	}
+	s := &script{answers: map[string]func(context.Context) (runs.Step, error){"home": stopped}}
+	if got := runner(s, nil).Run(ctx, assignment(httpStep("home"))); got.State != runs.StateInvalid {
+		t.Errorf("got %s %+v, want invalid", got.State, got.Cause)
+	}
+}
+
+func TestTimeLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		waits := func(ctx context.Context) (runs.Step, error) {
+			start := time.Now()
+			<-ctx.Done()
+			return runs.Step{
+				State: runs.StepFailed, DurationMS: milliseconds(time.Since(start)),
+				Cause: &runs.Cause{Class: runs.ClassTimeout, Detail: "waiting"},
+			}, nil
+		}
+		s := &script{answers: map[string]func(context.Context) (runs.Step, error){"slow": waits}}
+		step := httpStep("slow")
+		step.Timeout = scenario.Duration(3 * time.Second)
+		got := runner(s, nil).Run(t.Context(), assignment(step))
+		if got.State != runs.StateFailed || got.Cause.Class != runs.ClassTimeout || got.DurationMS != 3000 {
+			t.Errorf("step limit: got %s %v ms, want failed by timeout after 3000 ms", got.State, got.DurationMS)
+		}
+		a := assignment(step)
+		a.Deadline = time.Now().Add(time.Second)
+		if got := runner(s, nil).Run(t.Context(), a); got.DurationMS != 1000 {
+			t.Errorf("deadline: got %v ms, want 1000 ms", got.DurationMS)
+		}
+	})
+}
+
+func TestSecretsNeverLeave(t *testing.T) {
+	const secret = "hunter2hunter2"
+	s := &script{answers: map[string]func(context.Context) (runs.Step, error){"login": fails("page says hunter2hunter2")}}
+	a := assignment(httpStep("login"))
+	a.Scenario.Secrets = []string{"PASSWORD"}
+	got := runner(s, map[string]string{"PASSWORD": secret}).Run(t.Context(), a)
+	if strings.Contains(got.Cause.Detail, secret) || strings.Contains(got.Steps[0].Cause.Detail, secret) {
+		t.Errorf("secret in the result: %+v", got.Cause)
+	}
+	for name, value := range map[string]string{"absent": "", "short": "abc"} {
+		values := map[string]string{}
+		if value != "" {
+			values["PASSWORD"] = value
+		}
+		if got := runner(s, values).Run(t.Context(), a); got.State != runs.StateInvalid {
+			t.Errorf("%s secret: got %s, want invalid", name, got.State)
+		}
+	}
+}

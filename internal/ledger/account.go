@@ -1,0 +1,177 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"lastmile/internal/cachestate"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+	"lastmile/internal/slo"
+)
+
+func compare[T cmp.Ordered](a, b T) int { return cmp.Compare(a, b) }
+
+// slot is one planned run.
+type slot struct {
+	state    runs.State
+	reason   runs.Reason
+	deadline time.Time
+}
+
+// The bounds of what a combination keeps.
+const (
+	maxSamples = 10_000 // run durations, for exact quantiles
+	maxServed  = 16     // distinct serving regions; more are counted as "other"
+)
+
+// account holds the books of one combination.
+type account struct {
+	combination     scenario.Combination
+	defined         bool
+	budget          budget
+	routing         *scenario.Routing
+	slots           map[int64]*slot
+	forgottenBefore time.Time
+	counts          runs.StateCounts      // of the slots as they stand
+	reasons         map[runs.Reason]int64 // of the missing and skipped slots as they stand
+	entered         runs.StateCounts      // how often a slot entered a state: never falls, so it can be a counter
+	everReasons     map[runs.Reason]int64 // likewise
+	classes         map[runs.Class]int64
+	duplicates      int64
+	unscheduled     int64
+	amended         int64 // missing or skipped, then reported after all
+	history         slo.History
+	samples         []sample
+	cache           map[cachestate.State]int64
+	served          map[string]int64
+	last            *runs.Cause
+}
+
+// sample is the duration of one successful run.
+type sample struct {
+	slot     time.Time
+	duration time.Duration
+}
+
+func newAccount(c scenario.Combination) *account {
+	return &account{
+		combination: c,
+		slots:       map[int64]*slot{},
+		counts:      runs.StateCounts{},
+		reasons:     map[runs.Reason]int64{},
+		entered:     runs.StateCounts{},
+		everReasons: map[runs.Reason]int64{},
+		classes:     map[runs.Class]int64{},
+		cache:       map[cachestate.State]int64{},
+		served:      map[string]int64{},
+	}
+}
+
+// open enters a new pending slot.
+func (a *account) open(at, deadline time.Time) *slot {
+	s := &slot{state: runs.StatePending, deadline: deadline}
+	a.slots[at.Unix()] = s
+	a.counts[runs.StatePending]++
+	a.entered[runs.StatePending]++
+	a.history.Add(at, s.state.Counts())
+	return s
+}
+
+// raise moves a slot to a higher state, and its counts with it.
+func (a *account) raise(at time.Time, s *slot, state runs.State, reason runs.Reason) {
+	a.counts[s.state]--
+	if s.reason != "" {
+		a.reasons[s.reason]--
+	}
+	a.history.Add(at, state.Counts().Sub(s.state.Counts()))
+	s.state, s.reason = state, reason
+	a.counts[state]++
+	a.entered[state]++
+	if reason != "" {
+		a.reasons[reason]++
+		a.everReasons[reason]++
+	}
+}
+
+// measure takes up what an entered result says beyond its state.
+func (a *account) measure(r *runs.Result) {
+	if r.Cause != nil {
+		a.classes[r.Cause.Class]++
+		a.last = r.Cause
+	}
+	if r.State == runs.StatePassed || r.State == runs.StateDegraded {
+		a.sample(sample{slot: r.Slot, duration: r.Duration()})
+	}
+	if !r.State.Measured() {
+		return
+	}
+	for state, n := range r.Cache.ByState {
+		a.cache[state] += int64(n)
+	}
+	for i := range r.Requests {
+		region := r.Requests[i].ServedRegion
+		if region == "" {
+			continue
+		}
+		if _, ok := a.served[region]; !ok && len(a.served) >= maxServed {
+			region = "other"
+		}
+		a.served[region]++
+	}
+}
+
+// sample keeps a duration. The bound is enforced with slack, so that it costs little: the oldest go in bulk.
+func (a *account) sample(s sample) {
+	a.samples = append(a.samples, s)
+	if len(a.samples) > maxSamples+maxSamples/10 {
+		slices.SortFunc(a.samples, func(a, b sample) int { return a.slot.Compare(b.slot) })
+		a.samples = slices.Delete(a.samples, 0, len(a.samples)-maxSamples)
+	}
+}
+
+// forget drops single slots that are older than the retention and settled, and samples older than a day.
+func (a *account) forget(now time.Time) {
+	limit := now.Add(-retention)
+	if limit.Sub(a.forgottenBefore) < time.Minute {
+		return
+	}
+	a.forgottenBefore = limit
+	for at, s := range a.slots {
+		if at < limit.Unix() && s.state != runs.StatePending {
+			delete(a.slots, at)
+		}
+	}
+	day := now.Add(-24 * time.Hour)
+	a.samples = slices.DeleteFunc(a.samples, func(s sample) bool { return s.slot.Before(day) })
+}
+
+// timedSlot is a slot with its time.
+type timedSlot struct {
+	time time.Time
+	slot *slot
+}
+
+// unsettled lists the slots with a deadline before limit whose minute has not been closed yet.
+func (a *account) unsettled(limit, lastClosed time.Time) []timedSlot {
+	var out []timedSlot
+	for at, s := range a.slots {
+		if s.deadline.Before(limit) && s.deadline.Truncate(time.Minute).After(lastClosed) {
+			out = append(out, timedSlot{time: time.Unix(at, 0).UTC(), slot: s})
+		}
+	}
+	return out
+}
+
+// durations returns the successful runs' durations since a time, ascending.
+func (a *account) durations(since time.Time) []time.Duration {
+	var out []time.Duration
+	for _, s := range a.samples {
+		if s.slot.After(since) {
+			out = append(out, s.duration)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,156 @@
+package runs
+
+import (
+	"fmt"
+	"time"
+
+	"lastmile/internal/cachestate"
+	"lastmile/internal/scenario"
+)
+
+// Result is what became of one run. Durations are milliseconds, sizes bytes.
+type Result struct {
+	Schema     int       `json:"schema"`
+	RunID      ID        `json:"run_id"`
+	Scenario   string    `json:"scenario"`
+	Revision   string    `json:"revision"`
+	Region     string    `json:"region"`
+	Network    string    `json:"network"`
+	Slot       time.Time `json:"slot"`
+	Trigger    Trigger   `json:"trigger"`
+	Probe      string    `json:"probe"`
+	State      State     `json:"state"`
+	Cause      *Cause    `json:"cause,omitempty"`
+	StartedAt  time.Time `json:"started_at"`
+	DurationMS float64   `json:"duration_ms"` // from the first step's start to the last step's end; waiting for a page to settle not included
+	Steps      []Step    `json:"steps"`
+	Requests   []Request `json:"requests"`
+	Cache      Cache     `json:"cache"`
+	Link       Link      `json:"link"`
+}
+
+// Combination names what the result is of.
+func (r *Result) Combination() scenario.Combination {
+	return scenario.Combination{Scenario: r.Scenario, Region: r.Region, Network: r.Network}
+}
+
+// Duration returns the run's duration.
+func (r *Result) Duration() time.Duration {
+	return time.Duration(r.DurationMS * float64(time.Millisecond))
+}
+
+// Check reports what makes a result that came over the bus unusable.
+func (r *Result) Check() error {
+	if r.Schema != Schema {
+		return fmt.Errorf("check result: got schema %d, want %d", r.Schema, Schema)
+	}
+	c, slot, err := r.RunID.Parse()
+	if err != nil {
+		return fmt.Errorf("check result: %w", err)
+	}
+	if c != r.Combination() || !slot.Equal(r.Slot) {
+		return fmt.Errorf("check result: got run id %s, want that of %+v at %s", r.RunID, r.Combination(), r.Slot)
+	}
+	if !r.State.Measured() && r.State != StateInvalid {
+		return fmt.Errorf("check result %s: got state %q, want passed, degraded, failed or invalid", r.RunID, r.State)
+	}
+	if !(r.DurationMS >= 0 && r.DurationMS < 1e9) { // also refuses NaN
+		return fmt.Errorf("check result %s: got duration %v ms, want 0 to 1e9", r.RunID, r.DurationMS)
+	}
+	return nil
+}
+
+// Step is what became of one step.
+type Step struct {
+	ID         string            `json:"id"` // the step's own id, or its position from 1
+	Type       scenario.StepType `json:"type"`
+	State      StepState         `json:"state"`
+	Cause      *Cause            `json:"cause,omitempty"`
+	DurationMS float64           `json:"duration_ms"`          // time the user waits; look-up and settling not included
+	SettledMS  *float64          `json:"settled_ms,omitempty"` // until the page was quiet, where it was watched
+	Requests   int               `json:"requests"`
+	Bytes      int64             `json:"bytes"`
+	Selector   string            `json:"selector,omitempty"` // the alternative that won
+	Vitals     *Vitals           `json:"vitals,omitempty"`
+	Attempts   int               `json:"attempts,omitempty"` // polls, where the step polls
+	Warnings   []string          `json:"warnings,omitempty"` // breached budgets
+}
+
+// StepState is what became of a step.
+type StepState string
+
+// The states of a step. A skipped step came after a failure.
+const (
+	StepPassed   StepState = "passed"
+	StepDegraded StepState = "degraded"
+	StepFailed   StepState = "failed"
+	StepSkipped  StepState = "skipped"
+)
+
+// Vitals are the web vitals of a step's navigation, in milliseconds; nil where the page did not report one.
+type Vitals struct {
+	TTFB *float64 `json:"ttfb_ms,omitempty"`
+	FCP  *float64 `json:"fcp_ms,omitempty"`
+	LCP  *float64 `json:"lcp_ms,omitempty"`
+}
+
+// Request is one request of a run. URL is redacted and without its query.
+type Request struct {
+	Step         string            `json:"step"`
+	URL          string            `json:"url"`
+	Method       string            `json:"method"`
+	Status       int               `json:"status"` // 0 = no response
+	Protocol     string            `json:"protocol,omitempty"`
+	RemoteAddr   string            `json:"remote_addr,omitempty"`
+	Phases       Phases            `json:"phases"`
+	Bytes        int64             `json:"bytes"`                   // received, headers included where known
+	BrowserCache string            `json:"browser_cache,omitempty"` // memory, disk, prefetch, service-worker; "" = from the network
+	Cache        cachestate.Result `json:"cache"`
+	ServedRegion string            `json:"served_region,omitempty"`
+	Error        string            `json:"error,omitempty"`
+}
+
+// Phases are the parts of a request in milliseconds. A phase that did not happen (a reused connection has no connect) is nil:
+// zero would read as "instant". connect includes tls.
+type Phases struct {
+	Blocked *float64 `json:"blocked_ms,omitempty"`
+	DNS     *float64 `json:"dns_ms,omitempty"`
+	Connect *float64 `json:"connect_ms,omitempty"`
+	TLS     *float64 `json:"tls_ms,omitempty"`
+	Send    *float64 `json:"send_ms,omitempty"`
+	Wait    *float64 `json:"wait_ms,omitempty"`
+	Receive *float64 `json:"receive_ms,omitempty"`
+}
+
+// Cache counts the run's CDN cache answers by state.
+type Cache struct {
+	Hits    int                      `json:"hits"`
+	Misses  int                      `json:"misses"` // every other answer that belongs in the hit ratio
+	ByState map[cachestate.State]int `json:"by_state,omitempty"`
+}
+
+// Link says which network the run went over.
+type Link struct {
+	Profile string `json:"profile"`
+	Version string `json:"version,omitempty"`
+	Mode    string `json:"mode"` // "direct": the host's own network, nothing emulated
+}
+
+// Summarise fills the result's cache counts from its requests. Answers from the browser's own cache did not reach the CDN and
+// do not count.
+func (r *Result) Summarise() {
+	r.Cache = Cache{ByState: map[cachestate.State]int{}}
+	for i := range r.Requests {
+		q := &r.Requests[i]
+		if q.BrowserCache != "" || q.Status == 0 {
+			continue
+		}
+		r.Cache.ByState[q.Cache.State]++
+		switch {
+		case q.Cache.State.Hit():
+			r.Cache.Hits++
+		case q.Cache.State.Counts():
+			r.Cache.Misses++
+		}
+	}
+}

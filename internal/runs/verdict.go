@@ -1,0 +1,77 @@
+package runs
+
+import (
+	"fmt"
+	"time"
+)
+
+// Verdict closes the slots of one region whose deadline fell in one minute and for which no result had come. It is written
+// once and replayed as it stands, so that a ledger rebuilt from the streams never depends on a clock. A minute in which every
+// slot was measured has a verdict without slots.
+type Verdict struct {
+	Schema int           `json:"schema"`
+	Region string        `json:"region"`
+	Minute time.Time     `json:"minute"`
+	Slots  []SlotVerdict `json:"slots,omitempty"`
+}
+
+// SlotVerdict closes one slot as missing or skipped.
+type SlotVerdict struct {
+	RunID  ID     `json:"run_id"`
+	State  State  `json:"state"`
+	Reason Reason `json:"reason"`
+}
+
+// Check reports what makes a verdict that came over the bus unusable.
+func (v *Verdict) Check() error {
+	if v.Schema != Schema {
+		return fmt.Errorf("check verdict: got schema %d, want %d", v.Schema, Schema)
+	}
+	for _, s := range v.Slots {
+		c, _, err := s.RunID.Parse()
+		if err != nil {
+			return fmt.Errorf("check verdict: %w", err)
+		}
+		if c.Region != v.Region {
+			return fmt.Errorf("check verdict: got run %s, want runs of region %s only", s.RunID, v.Region)
+		}
+		if s.State != StateMissing && s.State != StateSkipped {
+			return fmt.Errorf("check verdict: got state %q for %s, want missing or skipped", s.State, s.RunID)
+		}
+	}
+	return nil
+}
+
+// Heartbeat is what a probe says of itself every few seconds.
+type Heartbeat struct {
+	Schema   int       `json:"schema"`
+	Region   string    `json:"region"`
+	Probe    string    `json:"probe"`
+	Version  string    `json:"version"`
+	SentAt   time.Time `json:"sent_at"` // by the probe's clock
+	Slots    int       `json:"slots"`   // runs it can do at once
+	Running  []ID      `json:"running"` // runs it is doing, or has taken since the last heartbeat
+	Spooled  int       `json:"spooled"` // results not yet acknowledged by the hub
+	Browser  bool      `json:"browser"` // whether it has a Chromium
+	Rejected int64     `json:"rejected"`
+}
+
+// HeartbeatReply is the coordinator's answer.
+type HeartbeatReply struct {
+	ReceivedAt time.Time `json:"received_at"` // by the coordinator's clock
+}
+
+// ProbeStatus is one probe as its last heartbeat showed it.
+type ProbeStatus struct {
+	Region      string
+	Name        string
+	Version     string
+	Up          bool
+	LastSeen    time.Time
+	ClockOffset time.Duration // the probe's clock less ours; includes one way of the network
+	Slots       int
+	Running     int
+	Spooled     int
+	Browser     bool
+	Rejected    int64
+}

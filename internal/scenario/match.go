@@ -1,0 +1,114 @@
+package scenario
+
+import (
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Glob reports whether text matches a pattern in which * stands for any run of characters, also across slashes.
+func Glob(pattern, text string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == text
+	}
+	first, last := parts[0], parts[len(parts)-1]
+	if !strings.HasPrefix(text, first) {
+		return false
+	}
+	text = text[len(first):]
+	for _, middle := range parts[1 : len(parts)-1] {
+		i := strings.Index(text, middle)
+		if i < 0 {
+			return false
+		}
+		text = text[i+len(middle):]
+	}
+	return len(text) >= len(last) && strings.HasSuffix(text, last)
+}
+
+// AllowsHost reports whether the scenario may talk to a host. Without allowHosts it may talk to any; "*.example.com" matches
+// every name below example.com.
+func (s *Scenario) AllowsHost(host string) bool {
+	if len(s.AllowHosts) == 0 {
+		return true
+	}
+	host = strings.ToLower(host)
+	for _, pattern := range s.AllowHosts {
+		if Glob(strings.ToLower(pattern), host) {
+			return true
+		}
+	}
+	return false
+}
+
+// Check applies the comparators of a header or json assertion to what was found. found=false means that the subject was not
+// there at all. It returns whether the assertion holds, Not included, and in words what was wanted.
+func (a *Assertion) Check(got string, found bool, scope *Scope) (ok bool, want string, err error) {
+	switch {
+	case a.Equals != nil:
+		text, err := scope.Expand(string(*a.Equals))
+		if err != nil {
+			return false, "", err
+		}
+		ok, want = found && got == text, text
+	case a.Contains != "":
+		text, err := scope.Expand(a.Contains)
+		if err != nil {
+			return false, "", err
+		}
+		ok, want = found && strings.Contains(got, text), "something containing "+text
+	case a.Matches != "":
+		re, err := regexp.Compile(a.Matches)
+		if err != nil {
+			return false, "", valueError(a.Matches, "a regular expression (RE2)")
+		}
+		ok, want = found && re.MatchString(got), "a match of "+a.Matches
+	default:
+		ok, want = found, "something"
+	}
+	if a.Not {
+		return !ok, "not " + want, nil
+	}
+	return ok, want, nil
+}
+
+// Apply runs the extractor's regular expression over what its source gave. ok is false where it does not match.
+func (x *Extractor) Apply(got string) (value string, ok bool) {
+	if x.Regex == "" {
+		return got, true
+	}
+	re, err := regexp.Compile(x.Regex)
+	if err != nil {
+		return "", false
+	}
+	groups := re.FindStringSubmatch(got)
+	switch len(groups) {
+	case 0:
+		return "", false
+	case 1:
+		return groups[0], true
+	}
+	return groups[1], true
+}
+
+// The time limits of a step that names none.
+const (
+	defaultBrowserStep = 5 * time.Second // Chrome DevTools Recorder's default
+	defaultHTTPStep    = 10 * time.Second
+)
+
+// Limit is how long the step may take: its own timeout, or the default of its type; a polling step gets at least its poll.
+func (s *Step) Limit() time.Duration {
+	limit := defaultBrowserStep
+	if s.Type == StepHTTP {
+		limit = defaultHTTPStep
+	}
+	if s.Timeout > 0 {
+		limit = s.Timeout.D()
+	}
+	if s.Poll != nil {
+		limit = max(limit, s.Poll.For.D())
+	}
+	return limit
+}

@@ -1,0 +1,183 @@
+package scenario
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"lastmile/internal/slo"
+)
+
+// APIVersion is the version of the scenario format that this package reads.
+const APIVersion = "lastmile/v1"
+
+// AllRegions in a scenario's region list stands for every region of the fleet.
+const AllRegions = "all"
+
+// Kind tells what a scenario is. The zero value means KindJourney.
+type Kind string
+
+// KindJourney is an ordinary list of steps run in order.
+const KindJourney Kind = "journey"
+
+// Engine is the Chromium build that runs browser steps. The zero value means EngineShell.
+type Engine string
+
+// The engines. EngineShell is chromium-headless-shell (half the CPU); EngineFull is the full browser.
+const (
+	EngineShell Engine = "shell"
+	EngineFull  Engine = "full"
+)
+
+// Scenario is one scripted user journey. A decoded scenario is not yet a sound one: Validate says what is wrong with it.
+type Scenario struct {
+	APIVersion  string                     `json:"apiVersion"`
+	Name        string                     `json:"scenario"`
+	Kind        Kind                       `json:"kind,omitempty"`
+	Description string                     `json:"description,omitempty"`
+	Owner       string                     `json:"owner,omitempty"`
+	Runbook     string                     `json:"runbook,omitempty"`
+	Schedule    Schedule                   `json:"schedule"`
+	Timeout     Duration                   `json:"timeout"`
+	Regions     Strings                    `json:"regions"`
+	Networks    []string                   `json:"networks,omitempty"`
+	Engine      Engine                     `json:"engine,omitempty"`
+	Device      string                     `json:"device,omitempty"`
+	Vars        map[string]Text            `json:"vars,omitempty"`
+	RegionVars  map[string]map[string]Text `json:"regionVars,omitempty"`
+	Secrets     []string                   `json:"secrets,omitempty"`
+	AllowHosts  []string                   `json:"allowHosts,omitempty"`
+	Steps       []Step                     `json:"steps"`
+	Routing     *Routing                   `json:"routing,omitempty"`
+	SLOs        []SLO                      `json:"slos,omitempty"`
+	Alerts      Alerts                     `json:"alerts,omitzero"`
+}
+
+// Routing says which region ought to have served each probe region, and in which response header the backend names it.
+type Routing struct {
+	Header string            `json:"header"`
+	Expect map[string]string `json:"expect"` // probe region -> serving region
+}
+
+// SLI names what an objective counts. The zero value means SLIAvailability.
+type SLI string
+
+// The service level indicators of a scenario.
+const (
+	SLIAvailability SLI = "availability"
+	SLILatency      SLI = "latency"
+	SLICacheHit     SLI = "cache-hit"
+	SLIRouting      SLI = "routing"
+)
+
+// SLO is one service level objective of a scenario.
+type SLO struct {
+	Name      string        `json:"name"`
+	SLI       SLI           `json:"sli,omitempty"`
+	Objective slo.Objective `json:"objective"`
+	Window    slo.Window    `json:"window"`
+	Step      string        `json:"step,omitempty"`      // latency: the step that counts; empty = the whole run
+	Threshold Duration      `json:"threshold,omitempty"` // latency: slower than this is bad
+	Match     string        `json:"match,omitempty"`     // cache-hit: URL glob of the responses that count; empty = all
+}
+
+// Alerts holds the paging policy of a scenario.
+type Alerts struct {
+	Critical bool `json:"critical,omitempty"`
+}
+
+// Combination is one scenario in one region on one network: the unit that has slots, results and a budget.
+type Combination struct {
+	Scenario string `json:"scenario"`
+	Region   string `json:"region"`
+	Network  string `json:"network"`
+}
+
+// Combinations lists the scenario's combinations in the order in which the file names them. Regions must be resolved.
+func (s *Scenario) Combinations() []Combination {
+	var out []Combination
+	for _, region := range s.Regions {
+		for _, network := range s.NetworkNames() {
+			out = append(out, Combination{Scenario: s.Name, Region: region, Network: network})
+		}
+	}
+	return out
+}
+
+// NetworkNames returns the networks the scenario runs on: its own, or the unshaped one where it names none.
+func (s *Scenario) NetworkNames() []string {
+	if len(s.Networks) == 0 {
+		return []string{"none"}
+	}
+	return s.Networks
+}
+
+// Resolve replaces "all" in the region list by the fleet's regions.
+func (s *Scenario) Resolve(fleet Fleet) {
+	if slices.Contains(s.Regions, AllRegions) {
+		s.Regions = slices.Clone(fleet.Regions)
+	}
+}
+
+// NeedsBrowser reports whether any step needs Chromium.
+func (s *Scenario) NeedsBrowser() bool {
+	return slices.ContainsFunc(s.Steps, func(st Step) bool { return st.Type.Browser() })
+}
+
+// Pool names the kind of worker that can run the scenario: "browser" or "http".
+func (s *Scenario) Pool() string {
+	if s.NeedsBrowser() {
+		return PoolBrowser
+	}
+	return PoolHTTP
+}
+
+// The pools: a browser worker runs any scenario, an http worker only those without browser steps.
+const (
+	PoolBrowser = "browser"
+	PoolHTTP    = "http"
+)
+
+// Pools lists the pools in a fixed order.
+func Pools() []string { return []string{PoolBrowser, PoolHTTP} }
+
+// maxStartWindow bounds how late a run may start and still count for its slot.
+const maxStartWindow = 30 * time.Second
+
+// StartWindow is how long after its slot a run may still start: half the schedule's period, at most 30 s.
+func (s *Scenario) StartWindow() time.Duration {
+	return min(s.Schedule.Period()/2, maxStartWindow)
+}
+
+// Revision is a short hash of the whole definition: two scenarios with the same revision run the same journey.
+func (s *Scenario) Revision() string {
+	body, err := json.Marshal(s)
+	if err != nil { // every field is a plain value; a failure here is a programming error that must not pass as a revision
+		panic("scenario: marshal " + s.Name + ": " + err.Error())
+	}
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:6])
+}
+
+// ExpectedRegion is the serving region that the routing table expects for a probe region; the probe region itself where
+// the table is silent.
+func (s *Scenario) ExpectedRegion(region string) string {
+	if s.Routing != nil {
+		if want, ok := s.Routing.Expect[region]; ok {
+			return want
+		}
+	}
+	return region
+}
+
+// Availability returns the scenario's availability objective, or ok=false where it has none.
+func (s *Scenario) Availability() (objective SLO, ok bool) {
+	for _, o := range s.SLOs {
+		if o.SLI == "" || o.SLI == SLIAvailability {
+			return o, true
+		}
+	}
+	return SLO{}, false
+}

@@ -1,0 +1,197 @@
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A template is text with ${name} places. Names are vars.X, secrets.X, expected.region, region, network, run.id, and the names
+// that earlier steps extracted. $${ stands for a literal ${.
+
+// part is a piece of a template: literal text, or a name where ref is set.
+type part struct {
+	text string
+	ref  bool
+}
+
+// parseTemplate splits a template. The error is a *ValueError.
+func parseTemplate(text string) ([]part, error) {
+	var parts []part
+	for {
+		i := strings.Index(text, "${")
+		if i < 0 {
+			return append(parts, part{text: text}), nil
+		}
+		if i > 0 && text[i-1] == '$' {
+			parts = append(parts, part{text: text[:i-1] + "${"})
+			text = text[i+2:]
+			continue
+		}
+		end := strings.IndexByte(text[i:], '}')
+		if end < 0 {
+			return nil, valueError(text[i:], "a closing } (write $${ for a literal ${)")
+		}
+		name := text[i+2 : i+end]
+		if !validRef(name) {
+			return nil, valueError("${"+name+"}", "${name}, where name is letters, digits, _, - and dots")
+		}
+		parts = append(parts, part{text: text[:i]}, part{text: name, ref: true})
+		text = text[i+end+1:]
+	}
+}
+
+func validRef(name string) bool {
+	for _, r := range name {
+		ok := r == '_' || r == '-' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		if !ok {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// references lists the names that a template uses.
+func references(text string) ([]string, error) {
+	parts, err := parseTemplate(text)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, p := range parts {
+		if p.ref {
+			out = append(out, p.text)
+		}
+	}
+	return out, nil
+}
+
+// Scope holds the values of a run's variables while its steps execute. It is not safe for concurrent use.
+type Scope struct {
+	values  map[string]string
+	secrets []Secret
+}
+
+// NewScope makes the scope at the start of a run. secrets must hold a value for each name the scenario lists.
+func NewScope(s *Scenario, c Combination, runID string, secrets map[string]Secret) *Scope {
+	scope := &Scope{values: map[string]string{
+		"region":          c.Region,
+		"network":         c.Network,
+		"run.id":          runID,
+		"expected.region": s.ExpectedRegion(c.Region),
+	}}
+	for name, value := range s.Vars {
+		scope.values["vars."+name] = string(value)
+	}
+	for name, value := range s.RegionVars[c.Region] {
+		scope.values["vars."+name] = string(value)
+	}
+	for _, name := range s.Secrets {
+		if secret, ok := secrets[name]; ok {
+			scope.values["secrets."+name] = secret.Reveal()
+			scope.secrets = append(scope.secrets, secret)
+		}
+	}
+	return scope
+}
+
+// Set gives a variable the value that a step extracted.
+func (s *Scope) Set(name, value string) { s.values[name] = value }
+
+// Expand replaces every ${name} in the template. An unknown name is an error: an earlier step that should have extracted it
+// did not run.
+func (s *Scope) Expand(text string) (string, error) {
+	parts, err := parseTemplate(text)
+	if err != nil {
+		return "", fmt.Errorf("expand template: %w", err)
+	}
+	var b strings.Builder
+	for _, p := range parts {
+		if !p.ref {
+			b.WriteString(p.text)
+			continue
+		}
+		value, ok := s.values[p.text]
+		if !ok {
+			return "", fmt.Errorf("expand template: ${%s} has no value", p.text)
+		}
+		b.WriteString(value)
+	}
+	return b.String(), nil
+}
+
+// ExpandJSON replaces the templates in every string of a decoded JSON value.
+func (s *Scope) ExpandJSON(value any) (any, error) {
+	switch v := value.(type) {
+	case string:
+		return s.Expand(v)
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			expanded, err := s.ExpandJSON(item)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = expanded
+		}
+		return out, nil
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, item := range v {
+			expanded, err := s.ExpandJSON(item)
+			if err != nil {
+				return nil, err
+			}
+			out[key] = expanded
+		}
+		return out, nil
+	}
+	return value, nil
+}
+
+// Redact replaces every secret value in the text by a mark. Everything that leaves a run goes through it.
+func (s *Scope) Redact(text string) string {
+	for _, secret := range s.secrets {
+		text = secret.redact(text)
+	}
+	return text
+}
+
+// stringsIn collects the strings of a decoded JSON value in a stable order.
+func stringsIn(value any) []string {
+	switch v := value.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		var out []string
+		for _, item := range v {
+			out = append(out, stringsIn(item)...)
+		}
+		return out
+	case map[string]any:
+		keys := make([]string, 0, len(v))
+		for key := range v {
+			keys = append(keys, key)
+		}
+		slices.Sort(keys)
+		var out []string
+		for _, key := range keys {
+			out = append(out, stringsIn(v[key])...)
+		}
+		return out
+	}
+	return nil
+}
+
+// JSONText is the text form of a decoded JSON value by which assertions compare it: a string as it is, anything else as JSON.
+func JSONText(value any) string {
+	if s, ok := value.(string); ok {
+		return s
+	}
+	body, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return string(body)
+}

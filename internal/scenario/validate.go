@@ -1,0 +1,282 @@
+package scenario
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lastmile/internal/slo"
+)
+
+// Fleet is what a scenario is checked against: the regions and networks that exist.
+type Fleet struct {
+	Regions  []string
+	Networks []string
+}
+
+// Problem is one thing wrong with a scenario. Path leads to it from the top of the document by keys and list indices; it may
+// lead to a key that is absent.
+type Problem struct {
+	Path []string
+	Got  string
+	Want string
+}
+
+// Error implements error.
+func (p Problem) Error() string {
+	return fmt.Sprintf("%s: got %s, want %s", strings.Join(p.Path, "."), p.Got, p.Want)
+}
+
+const (
+	maxSteps    = 200
+	maxSLOs     = 20
+	absent      = "nothing"
+	wantLabel   = "a DNS label: 1 to 63 characters of a-z, 0-9 and -, not at either end"
+	maxTimeout  = 10 * 60 // seconds
+	wantTimeout = "a timeout from 1s to 10m"
+)
+
+var (
+	label      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+)
+
+// ValidName reports whether a name can be a scenario's, a region's or a network's: such names become tokens of bus subjects
+// and values of metric labels.
+func ValidName(name string) bool { return label.MatchString(name) }
+
+// Validate returns everything that is wrong with the scenario, in the order of the document.
+func (s *Scenario) Validate(fleet Fleet) []Problem {
+	v := &validator{scenario: s, fleet: fleet}
+	v.head()
+	v.schedule()
+	v.places()
+	v.variables()
+	v.steps()
+	v.routing()
+	v.slos()
+	return v.problems
+}
+
+// validator collects problems; used marks the secrets that some step refers to.
+type validator struct {
+	scenario *Scenario
+	fleet    Fleet
+	problems []Problem
+	used     map[string]bool
+}
+
+func (v *validator) add(got, want string, path ...string) {
+	v.problems = append(v.problems, Problem{Path: path, Got: got, Want: want})
+}
+
+// oneOf adds a problem unless got is among the allowed values.
+func (v *validator) oneOf(got string, allowed []string, path ...string) {
+	if !slices.Contains(allowed, got) {
+		shown := absent
+		if got != "" {
+			shown = strconv.Quote(got)
+		}
+		v.add(shown, "one of "+strings.Join(allowed, ", "), path...)
+	}
+}
+
+func (v *validator) head() {
+	s := v.scenario
+	v.oneOf(s.APIVersion, []string{APIVersion}, "apiVersion")
+	if !ValidName(s.Name) {
+		v.add(strconv.Quote(s.Name), wantLabel, "scenario")
+	}
+	if s.Kind != "" && s.Kind != KindJourney {
+		v.add(strconv.Quote(string(s.Kind)), "journey (the kinds replication and cache-leak are not available yet)", "kind")
+	}
+	if s.Engine != "" {
+		v.oneOf(string(s.Engine), []string{string(EngineShell), string(EngineFull)}, "engine")
+	}
+	if s.Device != "" {
+		v.oneOf(s.Device, Devices(), "device")
+	}
+}
+
+// Devices lists the names of the devices that browser steps can emulate.
+func Devices() []string { return []string{"desktop", "moto-g-power"} }
+
+func (v *validator) schedule() {
+	s := v.scenario
+	if s.Schedule.IsZero() {
+		v.add(absent, wantSchedule, "schedule")
+	}
+	seconds := s.Timeout.D().Seconds()
+	if seconds < 1 || seconds > maxTimeout {
+		got := absent
+		if s.Timeout != 0 {
+			got = s.Timeout.String()
+		}
+		v.add(got, wantTimeout, "timeout")
+		return
+	}
+	if period := s.Schedule.Period(); period > 0 && s.Timeout.D() > period {
+		v.add(s.Timeout.String(), "at most the schedule's period, "+Duration(period).String()+": a run must end before the next is due", "timeout")
+	}
+}
+
+func (v *validator) places() {
+	s := v.scenario
+	if len(s.Regions) == 0 {
+		v.add(absent, "at least one region, or all", "regions")
+	}
+	if slices.Contains(s.Regions, AllRegions) && len(s.Regions) > 1 {
+		v.add("all beside other regions", "either all or a list", "regions")
+	}
+	for i, region := range s.Regions {
+		if region != AllRegions {
+			v.oneOf(region, v.fleet.Regions, "regions", strconv.Itoa(i))
+		}
+		if slices.Contains(s.Regions[:i], region) {
+			v.add(strconv.Quote(region)+" twice", "each region once", "regions", strconv.Itoa(i))
+		}
+	}
+	for i, network := range s.Networks {
+		v.oneOf(network, v.fleet.Networks, "networks", strconv.Itoa(i))
+		if slices.Contains(s.Networks[:i], network) {
+			v.add(strconv.Quote(network)+" twice", "each network once", "networks", strconv.Itoa(i))
+		}
+	}
+	for i, host := range s.AllowHosts {
+		if host == "" || strings.ContainsAny(host, "/: ") {
+			v.add(strconv.Quote(host), "a host name without scheme or port, such as shop.example.com or *.example.com", "allowHosts", strconv.Itoa(i))
+		}
+	}
+}
+
+func (v *validator) variables() {
+	s := v.scenario
+	for _, name := range sortedKeys(s.Vars) {
+		if !identifier.MatchString(name) {
+			v.add(strconv.Quote(name), "a name of letters, digits and _", "vars", name)
+		}
+		if strings.Contains(string(s.Vars[name]), "${") {
+			v.add(strconv.Quote(string(s.Vars[name])), "a plain value: variables do not refer to one another", "vars", name)
+		}
+	}
+	for _, region := range sortedKeys(s.RegionVars) {
+		v.oneOf(region, v.fleet.Regions, "regionVars", region)
+		for _, name := range sortedKeys(s.RegionVars[region]) {
+			if _, ok := s.Vars[name]; !ok {
+				v.add(strconv.Quote(name), "a name that vars defines too, so that every region has a value", "regionVars", region, name)
+			}
+		}
+	}
+	for i, name := range s.Secrets {
+		if !identifier.MatchString(name) {
+			v.add(strconv.Quote(name), "the name of a secret: letters, digits and _", "secrets", strconv.Itoa(i))
+		}
+	}
+}
+
+func (v *validator) steps() {
+	s := v.scenario
+	if len(s.Steps) == 0 || len(s.Steps) > maxSteps {
+		v.add(fmt.Sprintf("%d steps", len(s.Steps)), fmt.Sprintf("1 to %d", maxSteps), "steps")
+	}
+	known := map[string]bool{"region": true, "network": true, "run.id": true, "expected.region": true}
+	for name := range s.Vars {
+		known["vars."+name] = true
+	}
+	for _, name := range s.Secrets {
+		known["secrets."+name] = true
+	}
+	v.used = map[string]bool{}
+	ids := map[string]bool{}
+	for i := range s.Steps {
+		check := &stepValidator{validator: v, step: &s.Steps[i], path: []string{"steps", strconv.Itoa(i)}, known: known, ids: ids}
+		check.run()
+	}
+	for i, name := range s.Secrets {
+		if !v.used[name] {
+			v.add(strconv.Quote(name), "a secret that some step uses", "secrets", strconv.Itoa(i))
+		}
+	}
+}
+
+func (v *validator) routing() {
+	r := v.scenario.Routing
+	if r == nil {
+		return
+	}
+	if r.Header == "" {
+		v.add(absent, "the response header in which the backend names its region", "routing", "header")
+	}
+	for _, region := range sortedKeys(r.Expect) {
+		v.oneOf(region, v.fleet.Regions, "routing", "expect", region)
+	}
+}
+
+func (v *validator) slos() {
+	s := v.scenario
+	if len(s.SLOs) > maxSLOs {
+		v.add(fmt.Sprintf("%d objectives", len(s.SLOs)), fmt.Sprintf("at most %d", maxSLOs), "slos")
+	}
+	names := map[string]bool{}
+	for i, o := range s.SLOs {
+		path := []string{"slos", strconv.Itoa(i)}
+		at := func(key string) []string { return append(slices.Clone(path), key) }
+		if !ValidName(o.Name) {
+			v.add(strconv.Quote(o.Name), wantLabel, at("name")...)
+		}
+		if names[o.Name] {
+			v.add(strconv.Quote(o.Name)+" twice", "each objective's name once", at("name")...)
+		}
+		names[o.Name] = true
+		if o.SLI != "" {
+			v.oneOf(string(o.SLI), []string{string(SLIAvailability), string(SLILatency), string(SLICacheHit), string(SLIRouting)}, at("sli")...)
+		}
+		v.sloNumbers(o, at)
+		v.sloSubject(o, at)
+	}
+}
+
+func (v *validator) sloNumbers(o SLO, at func(string) []string) {
+	if o.Window == 0 {
+		v.add(absent, "a window such as 30d", at("window")...)
+	}
+	if o.Objective == 0 {
+		v.add(absent, "an objective such as 99.9%", at("objective")...)
+		return
+	}
+	fires := slices.ContainsFunc(slo.WorkbookRules(), func(r slo.BurnRule) bool { return r.CanFire(o.Objective) })
+	if !fires {
+		v.add(o.Objective.String(), "an objective whose budget can burn fast enough for some burn-rate rule to fire; this one never alerts", at("objective")...)
+	}
+}
+
+func (v *validator) sloSubject(o SLO, at func(string) []string) {
+	s := v.scenario
+	latency, cache := o.SLI == SLILatency, o.SLI == SLICacheHit
+	if latency && o.Threshold == 0 {
+		v.add(absent, "the duration over which a run or step is too slow", at("threshold")...)
+	}
+	if !latency && o.Threshold != 0 {
+		v.add(o.Threshold.String(), "no threshold: only sli latency has one", at("threshold")...)
+	}
+	if o.Step != "" && !slices.ContainsFunc(s.Steps, func(st Step) bool { return st.ID == o.Step }) {
+		v.add(strconv.Quote(o.Step), "the id of a step of this scenario", at("step")...)
+	}
+	if o.Match != "" && !cache {
+		v.add(strconv.Quote(o.Match), "no match: only sli cache-hit has one", at("match")...)
+	}
+	if o.SLI == SLIRouting && s.Routing == nil {
+		v.add("no routing section", "routing.header, so that the serving region is known", at("sli")...)
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,238 @@
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// stepValidator checks one step. known holds the variables that earlier steps and the scenario define; it grows by what this
+// step extracts.
+type stepValidator struct {
+	*validator
+	step  *Step
+	path  []string
+	known map[string]bool
+	ids   map[string]bool
+}
+
+func (v *stepValidator) problem(got, want string, path ...string) {
+	v.add(got, want, append(slices.Clone(v.path), path...)...)
+}
+
+func (v *stepValidator) run() {
+	st := v.step
+	if st.ID != "" && !ValidName(st.ID) {
+		v.problem(strconv.Quote(st.ID), wantLabel, "id")
+	}
+	if st.ID != "" && v.ids[st.ID] {
+		v.problem(strconv.Quote(st.ID)+" twice", "each step's id once", "id")
+	}
+	v.ids[st.ID] = true
+	v.keys()
+	v.values()
+	v.templates()
+	for i := range st.Assert {
+		v.assertion(&st.Assert[i], "assert", strconv.Itoa(i))
+	}
+	for _, name := range sortedKeys(st.Extract) {
+		v.extractor(name, st.Extract[name])
+	}
+}
+
+// keys compares the step's keys with those that its type has.
+func (v *stepValidator) keys() {
+	allowed, required, ok := StepKeys(v.step.Type)
+	if !ok {
+		names := make([]string, 0, len(StepTypes()))
+		for _, t := range StepTypes() {
+			names = append(names, string(t))
+		}
+		v.oneOf(string(v.step.Type), names, append(slices.Clone(v.path), "type")...)
+		return
+	}
+	have := v.presentKeys()
+	for _, key := range have {
+		if !slices.Contains(commonKeys, key) && !slices.Contains(allowed, key) {
+			v.problem("key "+key, fmt.Sprintf("only keys of a %s step: %s", v.step.Type, strings.Join(allowed, ", ")), key)
+		}
+	}
+	for _, key := range required {
+		if !slices.Contains(have, key) {
+			v.problem(absent, fmt.Sprintf("%s, which a %s step needs", key, v.step.Type), key)
+		}
+	}
+}
+
+// presentKeys lists the keys that the step's JSON form has, which is to say those that are set.
+func (v *stepValidator) presentKeys() []string {
+	var fields map[string]json.RawMessage
+	body, err := json.Marshal(v.step)
+	if err == nil {
+		err = json.Unmarshal(body, &fields)
+	}
+	if err != nil {
+		v.problem(err.Error(), "values that can be written as JSON")
+	}
+	return sortedKeys(fields)
+}
+
+var (
+	methods   = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+	operators = []string{">=", "==", "<="}
+)
+
+func (v *stepValidator) values() {
+	st := v.step
+	if st.Method != "" {
+		v.oneOf(st.Method, methods, append(slices.Clone(v.path), "method")...)
+	}
+	if st.Operator != "" {
+		v.oneOf(st.Operator, operators, append(slices.Clone(v.path), "operator")...)
+	}
+	bodies := 0
+	for _, set := range []bool{st.Body != "", st.JSON != nil, st.Form != nil} {
+		if set {
+			bodies++
+		}
+	}
+	if bodies > 1 {
+		v.problem(fmt.Sprintf("%d bodies", bodies), "at most one of body, json and form")
+	}
+	if p := st.Poll; p != nil {
+		if p.Every <= 0 || p.For <= p.Every {
+			v.problem(fmt.Sprintf("every %s for %s", p.Every, p.For), "every above zero and for longer than every", "poll")
+		}
+		if len(st.Assert) == 0 {
+			v.problem("a poll without assert", "assertions to poll for", "poll")
+		}
+	}
+	if st.Timeout > v.scenario.Timeout {
+		v.problem(st.Timeout.String(), "at most the scenario's timeout, "+v.scenario.Timeout.String(), "timeout")
+	}
+	for i, e := range st.AssertedEvents {
+		v.oneOf(e.Type, []string{"navigation"}, append(slices.Clone(v.path), "assertedEvents", strconv.Itoa(i), "type")...)
+	}
+}
+
+// templates checks every text of the step in which ${...} may stand. Secrets may stand in a change's value and in http headers
+// and bodies only: a secret in a URL ends up in logs and caches.
+func (v *stepValidator) templates() {
+	st := v.step
+	v.template(st.URL, false, "url")
+	v.template(st.Value, true, "value")
+	for _, name := range sortedKeys(st.Headers) {
+		v.template(st.Headers[name], true, "headers", name)
+	}
+	v.template(st.Body, true, "body")
+	for _, text := range stringsIn(st.JSON) {
+		v.template(text, true, "json")
+	}
+	for _, name := range sortedKeys(st.Form) {
+		v.template(st.Form[name], true, "form", name)
+	}
+	for i, chain := range st.Selectors {
+		for _, selector := range chain {
+			v.template(selector, false, "selectors", strconv.Itoa(i))
+		}
+	}
+	for i, e := range st.AssertedEvents {
+		v.template(e.URL, false, "assertedEvents", strconv.Itoa(i), "url")
+	}
+}
+
+func (v *stepValidator) template(text string, secretsAllowed bool, path ...string) {
+	names, err := references(text)
+	if err != nil {
+		if bad, ok := err.(*ValueError); ok { //nolint:errorlint // references returns it bare
+			v.problem(bad.Got, bad.Want, path...)
+		}
+		return
+	}
+	for _, name := range names {
+		secret, isSecret := strings.CutPrefix(name, "secrets.")
+		switch {
+		case isSecret && !secretsAllowed:
+			v.problem("${"+name+"}", "no secret here: secrets go into change values and http headers and bodies only", path...)
+			v.used[secret] = true
+		case !v.known[name]:
+			v.problem("${"+name+"}", "a variable that vars, secrets or an earlier step's extract defines", path...)
+		case isSecret:
+			v.used[secret] = true
+		}
+	}
+}
+
+// subjectsOf lists which assertion subjects a kind of step can answer.
+func subjectsOf(t StepType) []string {
+	switch t {
+	case StepHTTP:
+		return []string{"status", "header", "json", "body", "cache"}
+	case StepNavigate:
+		return []string{"status", "header", "cache", "title", "url", "visible", "hidden"}
+	}
+	return []string{"title", "url", "visible", "hidden"}
+}
+
+func (v *stepValidator) assertion(a *Assertion, path ...string) {
+	subjects := a.subjects()
+	allowed := subjectsOf(v.step.Type)
+	if len(subjects) != 1 {
+		v.problem(fmt.Sprintf("%d subjects", len(subjects)), "exactly one of "+strings.Join(allowed, ", "), path...)
+		return
+	}
+	subject := subjects[0]
+	if !slices.Contains(allowed, subject) {
+		v.problem("subject "+subject, fmt.Sprintf("on a %s step one of %s", v.step.Type, strings.Join(allowed, ", ")), append(path, subject)...)
+	}
+	comparators := 0
+	for _, set := range []bool{a.Equals != nil, a.Contains != "", a.Matches != ""} {
+		if set {
+			comparators++
+		}
+	}
+	if comparators > 1 {
+		v.problem(fmt.Sprintf("%d comparators", comparators), "at most one of equals, contains, matches", path...)
+	}
+	if comparators > 0 && subject != "header" && subject != "json" {
+		v.problem("a comparator with "+subject, "equals, contains or matches only with header or json", path...)
+	}
+	if a.Equals != nil {
+		v.template(string(*a.Equals), false, append(path, "equals")...)
+	}
+	for _, text := range []string{a.Body, a.Contains, a.Title, a.URL, a.Visible, a.Hidden} {
+		v.template(text, false, append(path, subject)...)
+	}
+	v.regex(a.Matches, append(path, "matches")...)
+}
+
+func (v *stepValidator) regex(text string, path ...string) {
+	if _, err := regexp.Compile(text); err != nil {
+		v.problem(strconv.Quote(text), "a regular expression in RE2 syntax", path...)
+	}
+}
+
+func (v *stepValidator) extractor(name string, x Extractor) {
+	if !identifier.MatchString(name) {
+		v.problem(strconv.Quote(name), "a name of letters, digits and _", "extract", name)
+	}
+	browser := v.step.Type.Browser()
+	sources := 0
+	for _, set := range []bool{x.Selector != "", x.JSON != "", x.Header != ""} {
+		if set {
+			sources++
+		}
+	}
+	switch {
+	case browser && (sources != 1 || x.Selector == ""):
+		v.problem(fmt.Sprintf("%d sources", sources), "selector, and no other source, on a browser step", "extract", name)
+	case !browser && (sources > 1 || x.Selector != "" || sources == 0 && x.Regex == ""):
+		v.problem(fmt.Sprintf("%d sources", sources), "exactly one of json and header, or a regex over the body", "extract", name)
+	}
+	v.regex(x.Regex, "extract", name, "regex")
+	v.template(x.Selector, false, "extract", name, "selector")
+	v.known[name] = true
+}
