@@ -91,7 +91,7 @@ need-demo:
 	@.ci/need go chromium
 
 need-test:
-	@.ci/need go $(if $(filter -race,$(RACE)),cc) chromium prometheus
+	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus
 
 need-engine:
 	@[ -n "$(ENGINE)" ] || { echo "a container engine is required: got neither docker nor podman on PATH" >&2; exit 1; }

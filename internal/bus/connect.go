@@ -41,12 +41,11 @@ type Bus struct {
 	url  string // without secrets
 	nc   *nats.Conn
 	js   jetstream.JetStream
-	done chan struct{} // closed when the connection is
+	done chan struct{} // closed when the connection is closed
 
 	mu        sync.Mutex
 	rejected  map[Kind]int64
 	consumers map[string]jetstream.Consumer // by stream and pool
-	coord     jetstream.KeyValue            // nil until used
 }
 
 // Stats is the state of a Bus since Connect.
@@ -78,10 +77,10 @@ func Connect(ctx context.Context, log *slog.Logger, o Options) (*Bus, error) {
 		return nil, fmt.Errorf("connect bus: %w", err)
 	}
 	b := &Bus{
-		log: log, opts: o, url: address, done: make(chan struct{}),
+		log: log, opts: o, url: address,
 		rejected: map[Kind]int64{}, consumers: map[string]jetstream.Consumer{},
 	}
-	if b.nc, err = b.dial(ctx); err != nil {
+	if err := b.dial(ctx); err != nil {
 		return nil, fmt.Errorf("connect bus %s: %w", b.url, err)
 	}
 	if err := b.check(ctx); err != nil {
@@ -133,26 +132,28 @@ func (o Options) address() (string, error) {
 }
 
 // dial retries until a server takes us, refuses us, or ctx ends. nats.go's own RetryOnFailedConnect would hide why it fails.
-func (b *Bus) dial(ctx context.Context) (*nats.Conn, error) {
+func (b *Bus) dial(ctx context.Context) error {
 	for told := false; ; {
-		nc, err := nats.Connect(b.opts.URL, b.natsOptions()...)
+		done := make(chan struct{})
+		nc, err := nats.Connect(b.opts.URL, b.natsOptions(done)...)
 		if err == nil {
-			return nc, nil
+			b.nc, b.done = nc, done
+			return nil
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return nil, err
+			return err
 		}
 		if !told && ctx.Err() == nil {
 			b.log.Warn("bus not reachable yet, trying on", "url", b.url, "err", err)
 			told = true
 		}
 		if waitErr := pause(ctx, dialPause); waitErr != nil {
-			return nil, fmt.Errorf("%w (%w)", err, waitErr)
+			return fmt.Errorf("%w (%w)", err, waitErr)
 		}
 	}
 }
 
-func (b *Bus) natsOptions() []nats.Option {
+func (b *Bus) natsOptions(done chan<- struct{}) []nats.Option {
 	opts := []nats.Option{
 		nats.Name(b.opts.Name),
 		nats.Timeout(dialTimeout),
@@ -164,7 +165,7 @@ func (b *Bus) natsOptions() []nats.Option {
 		nats.PingInterval(10 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DrainTimeout(drainTimeout),
-		nats.ClosedHandler(func(*nats.Conn) { close(b.done) }),
+		nats.ClosedHandler(func(*nats.Conn) { close(done) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil { // nil = our own Close
 				b.log.Warn("bus disconnected", "url", b.url, "err", err)
@@ -231,10 +232,10 @@ func (b *Bus) awaitConnected(ctx context.Context) error {
 	return nil
 }
 
-// fault wraps an error of the bus and says whether the same call may succeed later.
+// fault wraps an error of the bus and says whether the same call may succeed later: what is missing may still be set up.
 func fault(what string, err error) error {
 	var api *jetstream.APIError
-	final := errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.Code < 500
+	final := errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, jetstream.ErrMsgAlreadyAckd) || errors.As(err, &api) && api.Code < 500 && api.Code != 404
 	if final {
 		return fmt.Errorf("%s: %w", what, err)
 	}

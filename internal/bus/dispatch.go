@@ -107,7 +107,10 @@ func taken(err error) bool {
 // without a cursor has the zero time. A cursor that cannot be read counts as rejected and as absent, and can be replaced.
 func (b *Bus) Cursor(ctx context.Context, region string) (slot time.Time, revision uint64, err error) {
 	what := "read cursor of " + region
-	kv, err := b.bucket(ctx, region)
+	if err := checkName("region", region); err != nil {
+		return slot, 0, fmt.Errorf("%s: %w", what, err)
+	}
+	kv, err := b.js.KeyValue(ctx, coordBucket)
 	if err != nil {
 		return slot, 0, fault(what, err)
 	}
@@ -130,7 +133,10 @@ func (b *Bus) Cursor(ctx context.Context, region string) (slot time.Time, revisi
 // returned; where it is no longer the latest the error holds ErrConflict, and nothing has changed.
 func (b *Bus) AdvanceCursor(ctx context.Context, region string, slot time.Time, revision uint64) (uint64, error) {
 	what := "advance cursor of " + region
-	kv, err := b.bucket(ctx, region)
+	if err := checkName("region", region); err != nil {
+		return 0, fmt.Errorf("%s: %w", what, err)
+	}
+	kv, err := b.js.KeyValue(ctx, coordBucket)
 	if err != nil {
 		return 0, fault(what, err)
 	}
@@ -151,24 +157,3 @@ func (b *Bus) AdvanceCursor(ctx context.Context, region string, slot time.Time, 
 }
 
 func cursorKey(region string) string { return "cursor." + region }
-
-// bucket returns the coordinators' bucket, which EnsureStreams made, and checks the region that becomes part of a key.
-func (b *Bus) bucket(ctx context.Context, region string) (jetstream.KeyValue, error) {
-	if err := checkName("region", region); err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	kv := b.coord
-	b.mu.Unlock()
-	if kv != nil {
-		return kv, nil
-	}
-	kv, err := b.js.KeyValue(ctx, coordBucket)
-	if err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	b.coord = kv
-	b.mu.Unlock()
-	return kv, nil
-}

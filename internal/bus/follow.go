@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -40,7 +39,7 @@ func (b *Bus) Follow(ctx context.Context, regions []string, h Handler) error {
 			return fmt.Errorf("follow: %w", err)
 		}
 		readers[0].filters = append(readers[0].filters, "verdict."+region+".*")
-		readers = append(readers, &reader{bus: b, stream: resultsStream(region), kind: KindResult, filters: []string{"res." + region + ".>"}})
+		readers = append(readers, &reader{bus: b, stream: resultsStream(region), kind: KindResult, filters: []string{"res." + region + ".*"}})
 	}
 	if len(regions) == 0 {
 		return errors.New("follow: got no regions, want at least one")
@@ -50,9 +49,9 @@ func (b *Bus) Follow(ctx context.Context, regions []string, h Handler) error {
 	for _, r := range readers {
 		group.Go(func() error { return r.run(groupCtx, events) })
 	}
-	done := make(chan error, 1)
+	var err error
 	go func() {
-		done <- group.Wait()
+		err = group.Wait()
 		close(events)
 	}()
 	behind := len(readers)
@@ -65,7 +64,7 @@ func (b *Bus) Follow(ctx context.Context, regions []string, h Handler) error {
 		}
 		e.deliver(h)
 	}
-	return <-done
+	return err
 }
 
 // event is one step of a reader: a message of whichever kind, a rejection, or the news that it has caught up.
@@ -98,6 +97,7 @@ type reader struct {
 
 	seen     uint64    // the last stream sequence handed over
 	created  time.Time // of the stream, to know it again
+	target   uint64    // the stream's last sequence when Follow began
 	caughtUp bool
 }
 
@@ -180,7 +180,7 @@ func (r *reader) batch(ctx context.Context, consumer jetstream.Consumer, last ui
 		}
 		r.send(ctx, out, r.decode(msg, meta))
 		r.seen = meta.Sequence.Stream
-		if meta.NumPending == 0 {
+		if meta.NumPending == 0 || r.seen >= r.target {
 			r.reportCaughtUp(ctx, out)
 		}
 	}
@@ -197,7 +197,7 @@ func (r *reader) recognise(ctx context.Context) error {
 	info := stream.CachedInfo()
 	switch {
 	case r.created.IsZero():
-		r.created = info.Created
+		r.created, r.target = info.Created, info.State.LastSeq
 	case !info.Created.Equal(r.created):
 		return fmt.Errorf("%w: got one created %s, want %s", errStream, info.Created, r.created)
 	case info.State.LastSeq < r.seen:
@@ -236,42 +236,4 @@ func (r *reader) decode(msg jetstream.Msg, meta *jetstream.MsgMetadata) event {
 		return event{meta: e.meta, rejected: r.bus.reject(r.kind, msg.Subject(), err)}
 	}
 	return e
-}
-
-// ServeHeartbeats answers the heartbeats of all probes until ctx ends (then it returns nil), one at a time. Unusable ones are
-// counted, and answered with the reason.
-func (b *Bus) ServeHeartbeats(ctx context.Context, answer func(runs.Heartbeat) runs.HeartbeatReply) error {
-	sub, err := b.nc.SubscribeSync("hb.*.*")
-	if err != nil {
-		return fault("serve heartbeats", err)
-	}
-	defer sub.Unsubscribe() //nolint:errcheck // the connection is closed, and with it the subscription
-	for {
-		msg, err := sub.NextMsgWithContext(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, nats.ErrSlowConsumer): // some were dropped; probes send others
-			continue
-		case err != nil:
-			return fault("serve heartbeats", err)
-		}
-		if err := b.answer(msg, answer); err != nil {
-			b.log.Warn("heartbeat not answered", "subject", msg.Subject, "err", err)
-		}
-	}
-}
-
-func (b *Bus) answer(msg *nats.Msg, answer func(runs.Heartbeat) runs.HeartbeatReply) error {
-	reply := nats.NewMsg(msg.Reply)
-	h, err := decodeHeartbeat(msg.Subject, msg.Data)
-	if err != nil {
-		reply.Header.Set(errorHeader, printable(b.reject(KindHeartbeat, msg.Subject, err)))
-	} else if reply.Data, err = json.Marshal(answer(h)); err != nil {
-		return err
-	}
-	if msg.Reply == "" { // sent without a wish for an answer
-		return nil
-	}
-	return b.nc.PublishMsg(reply)
 }

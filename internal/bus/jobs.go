@@ -2,13 +2,11 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lastmile/internal/runs"
@@ -17,6 +15,9 @@ import (
 
 // ErrNoJob is the error of Take when no job came in time.
 var ErrNoJob = errors.New("no job")
+
+// unavailablePause keeps a worker from asking a server that has nothing for it over and over.
+const unavailablePause = time.Second
 
 // Job is an assignment that this worker has to itself until it acknowledges it, or until AckWait passes without InProgress.
 type Job struct {
@@ -28,7 +29,8 @@ type Job struct {
 
 // Take waits for one job of the region's pool: one per free worker, for a job fetched ahead waits while others are idle. The
 // errors: ErrNoJob after wait; a *RejectedError for a job that is unusable (it will not come again, and the next Take is free
-// to go on); ErrUnavailable without a server, then Take has waited too; ctx's.
+// to go on); ErrUnavailable without a server or before the coordinator has set up the region; ctx's. A loop may call Take again
+// at once whatever it returned: Take itself waits where there is nothing to be had.
 func (b *Bus) Take(ctx context.Context, region, pool string, wait time.Duration) (*Job, error) {
 	what := "take job of " + region + " " + pool
 	if err := checkPool(region, pool); err != nil {
@@ -39,28 +41,31 @@ func (b *Bus) Take(ctx context.Context, region, pool string, wait time.Duration)
 	msg, err := b.fetch(limited, region, pool, wait)
 	switch {
 	case msg != nil:
+		return b.accept(msg)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%s: %w", what, ctx.Err())
 	case err == nil, errors.Is(err, context.DeadlineExceeded):
 		return nil, ErrNoJob
-	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		return nil, fmt.Errorf("%s: %w: the coordinator has set up no such region: %w", what, ErrUnavailable, err)
-	default:
-		return nil, fault(what, err)
 	}
+	_ = pause(limited, unavailablePause) // cut short it is long enough
+	return nil, fault(what, err)
+}
+
+// accept checks a job, and ends one that is unusable.
+func (b *Bus) accept(msg jetstream.Msg) (*Job, error) {
 	a, err := decodeAssignment(msg.Subject(), msg.Data())
 	var meta *jetstream.MsgMetadata
 	if err == nil {
 		meta, err = msg.Metadata()
 	}
-	if err != nil {
-		// Should this be lost, the job comes again, maxDeliveries times at most.
-		if termErr := msg.TermWithReason(printable(err)); termErr != nil {
-			err = fmt.Errorf("%w (and its end could not be sent: %w)", err, termErr)
-		}
-		return nil, b.reject(KindAssignment, msg.Subject(), err)
+	if err == nil {
+		return &Job{Assignment: a, Delivery: int(meta.NumDelivered), msg: msg}, nil
 	}
-	return &Job{Assignment: a, Delivery: int(meta.NumDelivered), msg: msg}, nil
+	// Should this be lost, the job comes again, maxDeliveries times at most.
+	if termErr := msg.TermWithReason(printable(err)); termErr != nil {
+		err = fmt.Errorf("%w (and its end could not be sent: %w)", err, termErr)
+	}
+	return nil, b.reject(KindAssignment, msg.Subject(), err)
 }
 
 // fetch waits for one message until ctx ends. No message and no error means that none came.
@@ -144,67 +149,4 @@ func (j *Job) tell(ctx context.Context, what string, send func() error) error {
 		return fault(what+" "+string(j.Assignment.RunID), err)
 	}
 	return nil
-}
-
-// headroom is what a message needs beside its body.
-const headroom = 4 << 10
-
-// PublishResult stores a result on the bus and returns when the server has it on disk. It may be repeated: the server drops the
-// same execution of the same run by the same probe for ten minutes, the ledger for ever. A result larger than the server takes
-// loses its last requests, which is logged. Without ErrUnavailable in it, an error is final for this result.
-func (b *Bus) PublishResult(ctx context.Context, r runs.Result) error {
-	what := "publish result " + string(r.RunID)
-	if err := checkResult(&r); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	ctx, cancel := b.within(ctx)
-	defer cancel()
-	if err := b.awaitConnected(ctx); err != nil {
-		return fault(what, err)
-	}
-	body, dropped, err := encodeResult(r, int(b.nc.MaxPayload())-headroom)
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	if dropped > 0 {
-		b.log.Warn("result too large, last requests left out", "run_id", r.RunID, "dropped", dropped, "requests", len(r.Requests))
-	}
-	msg := nats.NewMsg(resultSubject(&r))
-	msg.Header.Set(runHeader, string(r.RunID))
-	msg.Data = body
-	// The start tells a second execution from a repeat of the first: which of two counts is the ledger's to say.
-	id := fmt.Sprintf("%s/%s/%d", r.RunID, r.Probe, r.StartedAt.UnixMilli())
-	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id), jetstream.WithExpectStream(resultsStream(r.Region))); err != nil {
-		return fault(what, err)
-	}
-	return nil
-}
-
-// errorHeader carries the reason of a refused request.
-const errorHeader = "Lastmile-Error"
-
-// Heartbeat tells the coordinator how this probe is, and returns its answer.
-func (b *Bus) Heartbeat(ctx context.Context, h runs.Heartbeat) (runs.HeartbeatReply, error) {
-	var reply runs.HeartbeatReply
-	what := "send heartbeat"
-	if err := checkHeartbeat(&h); err != nil {
-		return reply, fmt.Errorf("%s: %w", what, err)
-	}
-	body, err := json.Marshal(&h)
-	if err != nil {
-		return reply, fmt.Errorf("%s: %w", what, err)
-	}
-	ctx, cancel := b.within(ctx)
-	defer cancel()
-	msg, err := b.nc.RequestWithContext(ctx, heartbeatSubject(&h), body)
-	if err != nil {
-		return reply, fault(what, err)
-	}
-	if reason := msg.Header.Get(errorHeader); reason != "" {
-		return reply, fmt.Errorf("%s: refused by the coordinator: %s", what, reason)
-	}
-	if err := json.Unmarshal(msg.Data, &reply); err != nil {
-		return reply, fmt.Errorf("%s: read the answer: %w", what, err)
-	}
-	return reply, nil
 }

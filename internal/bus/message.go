@@ -38,7 +38,9 @@ type RejectedError struct {
 }
 
 // Error implements error.
-func (e *RejectedError) Error() string { return fmt.Sprintf("reject %s on %s: %v", e.Kind, e.Subject, e.Err) }
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("reject %s on %s: %v", e.Kind, e.Subject, e.Err)
+}
 
 // Unwrap gives the reason.
 func (e *RejectedError) Unwrap() error { return e.Err }
@@ -114,92 +116,37 @@ func checkHeartbeat(h *runs.Heartbeat) error {
 // the subject it came on is wrong too: permissions are granted by subject.
 
 func decodeAssignment(subject string, body []byte) (runs.Assignment, error) {
-	var a runs.Assignment
-	if err := json.Unmarshal(body, &a); err != nil {
-		return a, err
-	}
-	if err := a.Check(); err != nil {
-		return a, err
-	}
-	return a, matches(subject, jobSubject(&a))
+	return decode(subject, body, (*runs.Assignment).Check, jobSubject)
 }
 
 func decodeResult(subject string, header nats.Header, body []byte) (runs.Result, error) {
-	var r runs.Result
-	if err := json.Unmarshal(body, &r); err != nil {
-		return r, err
+	r, err := decode(subject, body, checkResult, resultSubject)
+	if got := header.Get(runHeader); err == nil && got != string(r.RunID) {
+		err = fmt.Errorf("got header %s %.200q, want the body's run id %s", runHeader, got, r.RunID)
 	}
-	if err := checkResult(&r); err != nil {
-		return r, err
-	}
-	if got := header.Get(runHeader); got != string(r.RunID) {
-		return r, fmt.Errorf("got header %s %.200q, want the body's run id %s", runHeader, got, r.RunID)
-	}
-	return r, matches(subject, resultSubject(&r))
+	return r, err
 }
 
 func decodeVerdict(subject string, body []byte) (runs.Verdict, error) {
-	var v runs.Verdict
-	if err := json.Unmarshal(body, &v); err != nil {
-		return v, err
-	}
-	if err := checkVerdict(&v); err != nil {
-		return v, err
-	}
-	return v, matches(subject, verdictSubject(&v))
+	return decode(subject, body, checkVerdict, verdictSubject)
 }
 
 func decodeHeartbeat(subject string, body []byte) (runs.Heartbeat, error) {
-	var h runs.Heartbeat
-	if err := json.Unmarshal(body, &h); err != nil {
-		return h, err
-	}
-	if err := checkHeartbeat(&h); err != nil {
-		return h, err
-	}
-	return h, matches(subject, heartbeatSubject(&h))
+	return decode(subject, body, checkHeartbeat, heartbeatSubject)
 }
 
-func matches(got, want string) error {
-	if got != want {
-		return fmt.Errorf("got subject %.300q, want that of the body, %s", got, want)
+func decode[T any](subject string, body []byte, check func(*T) error, subjectOf func(*T) string) (T, error) {
+	var m T
+	if err := json.Unmarshal(body, &m); err != nil {
+		return m, err
 	}
-	return nil
-}
-
-// encodeResult makes the body of a result of at most limit bytes. Where the whole does not fit, the last requests are left out
-// and their number is returned: counts, steps and cause stay true.
-func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error) {
-	if body, err = json.Marshal(&r); err != nil {
-		return nil, 0, err
+	if err := check(&m); err != nil {
+		return m, err
 	}
-	if len(body) <= limit {
-		return body, 0, nil
+	if want := subjectOf(&m); subject != want {
+		return m, fmt.Errorf("got subject %.300q, want that of the body, %s", subject, want)
 	}
-	all := r.Requests
-	sizes := make([]int, len(all))
-	room := limit - len(body)
-	for i := range all {
-		one, err := json.Marshal(&all[i])
-		if err != nil {
-			return nil, 0, err
-		}
-		sizes[i] = len(one) + 1 // with its comma
-		room += sizes[i]
-	}
-	keep := 0
-	for keep < len(all) && sizes[keep] <= room {
-		room -= sizes[keep]
-		keep++
-	}
-	r.Requests = all[:keep]
-	if body, err = json.Marshal(&r); err != nil {
-		return nil, 0, err
-	}
-	if len(body) > limit {
-		return nil, 0, fmt.Errorf("got %d bytes without requests, want at most %d: %w", len(body), limit, nats.ErrMaxPayload)
-	}
-	return body, len(all) - keep, nil
+	return m, nil
 }
 
 // printable cuts a reason to what fits into a header line.

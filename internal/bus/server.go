@@ -19,22 +19,20 @@ import (
 
 // ServerOptions configure an embedded NATS server.
 type ServerOptions struct {
-	Dir    string // where JetStream stores its streams; required unless JetStreamOff; one server at a time may own it
+	Dir    string // where JetStream stores its streams; required; one server at a time may own it
 	Listen string // "host:port"; empty = in-process connections only; port 0 = any free port
 	Token  string // what clients must present; required where Listen is not a loopback address
 
 	// SyncInterval is how long a stored message may wait for its fsync; zero = it is synced before it is acknowledged. Anything
 	// else loses acknowledged messages when the power fails.
 	SyncInterval time.Duration
-
-	JetStreamOff bool // a plain NATS server, which Connect refuses
 }
 
 // Server is an embedded NATS server.
 type Server struct {
 	nats  *server.Server
 	token string
-	lock  *os.File // nil without a store
+	lock  *os.File
 }
 
 // readyTimeout bounds the start, the recovery of the streams included: a million messages take about half a second.
@@ -46,54 +44,46 @@ func StartServer(log *slog.Logger, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start bus server: %w", err)
 	}
-	s := &Server{token: o.Token}
-	if !o.JetStreamOff {
-		// JetStream does not lock its folder, and two servers on one store destroy it.
-		if s.lock, err = lockFolder(o.Dir); err != nil {
-			return nil, fmt.Errorf("start bus server: %w", err)
-		}
-	}
-	if err := s.start(log, opts); err != nil {
-		s.unlock()
+	lock, err := lockFolder(o.Dir) // JetStream does not lock its folder, and two servers on one store destroy it
+	if err != nil {
 		return nil, fmt.Errorf("start bus server: %w", err)
 	}
-	return s, nil
+	srv, err := start(log, opts)
+	if err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("start bus server: %w", err)
+	}
+	return &Server{nats: srv, token: o.Token, lock: lock}, nil
 }
 
-// start runs the server until it is ready. The server reports what stops it through its log only.
-func (s *Server) start(log *slog.Logger, opts *server.Options) error {
+// start runs a server until it is ready.
+func start(log *slog.Logger, opts *server.Options) (*server.Server, error) {
 	if !opts.DontListen { // the server would recover its whole store before it met a taken port
 		l, err := net.Listen("tcp", net.JoinHostPort(opts.Host, strconv.Itoa(max(opts.Port, 0))))
 		if err != nil {
-			return err // names the address and the cause
+			return nil, err // names the address and the cause
 		}
-		if err := l.Close(); err != nil {
-			return err
-		}
+		l.Close()
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	sink := &serverLog{log: log}
 	srv.SetLoggerV2(sink, false, false, false)
 	srv.Start()
-	for deadline := time.Now().Add(readyTimeout); !srv.ReadyForConnections(100 * time.Millisecond); {
-		err := sink.fatal()
-		if err == nil && time.Now().After(deadline) {
+	deadline := time.Now().Add(readyTimeout)
+	for ready := false; !ready && err == nil; {
+		ready = srv.ReadyForConnections(100 * time.Millisecond)
+		if err = sink.fatal(ready); err == nil && time.Now().After(deadline) {
 			err = fmt.Errorf("got a server that is not ready, want it ready within %s", readyTimeout)
 		}
-		if err != nil {
-			srv.Shutdown()
-			return err
-		}
 	}
-	if err := sink.started(); err != nil {
+	if err != nil {
 		srv.Shutdown()
-		return err
+		return nil, err
 	}
-	s.nats = srv
-	return nil
+	return srv, nil
 }
 
 // URL returns the address for clients, without the token; "" where the server takes in-process connections only.
@@ -113,7 +103,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		defer close(done)
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
-		s.unlock()
+		s.lock.Close() // frees it
 	}()
 	select {
 	case <-done:
@@ -123,28 +113,22 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 }
 
-func (s *Server) unlock() {
-	if s.lock != nil {
-		s.lock.Close() // frees the lock; nothing was written
-	}
-}
-
 // nats turns the options into the server's own.
 func (o ServerOptions) nats() (*server.Options, error) {
 	opts := &server.Options{
 		ServerName:   "lastmile",
 		NoSigs:       true,
 		DontListen:   true,
-		JetStream:    !o.JetStreamOff,
+		JetStream:    true,
 		StoreDir:     o.Dir,
 		SyncAlways:   o.SyncInterval == 0,
 		SyncInterval: o.SyncInterval,
+
+		Authorization: o.Token,
 	}
-	if opts.JetStream && o.Dir == "" {
+	if o.Dir == "" {
 		return nil, errors.New("got no folder, want one to store streams in")
 	}
-	// Set for in-process connections too, so that a client meets the same rules on either way in.
-	opts.Authorization = o.Token
 	if o.Listen == "" {
 		return opts, nil
 	}
@@ -206,26 +190,20 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// serverLog hands the server's log to slog. What the server calls a notice interests nobody but us, at debug level.
+// serverLog hands the server's log to slog. What the server calls a notice is of interest at debug level only.
 type serverLog struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	ready bool  // whether StartServer has returned; from then on nobody asks for the cause
-	cause error // the first fatal message; an embedded server does not end the process
+	ready bool  // whether the start is over and nobody asks for the cause any more
+	cause error // the first fatal message; it does not end the process, nor does an embedded server report it otherwise
 }
 
-// started ends the start: fatal messages are logged from now on.
-func (l *serverLog) started() error {
+// fatal returns what has stopped the server. ready ends the start.
+func (l *serverLog) fatal(ready bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ready = true
-	return l.cause
-}
-
-func (l *serverLog) fatal() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.ready = ready
 	return l.cause
 }
 
@@ -251,7 +229,5 @@ func (l *serverLog) warn(format string, v ...any) {
 }
 
 func (l *serverLog) debug(format string, v ...any) {
-	if l.log.Enabled(context.Background(), slog.LevelDebug) {
-		l.log.Debug("bus server", "text", fmt.Sprintf(format, v...))
-	}
+	l.log.Debug("bus server", "text", fmt.Sprintf(format, v...))
 }

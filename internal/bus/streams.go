@@ -57,7 +57,7 @@ func jobsConfig(region string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        jobsStream(region),
 		Description: "Runs to be done in " + region,
-		Subjects:    []string{"job." + region + ".>"},
+		Subjects:    []string{"job." + region + ".*.*.*.*"},
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		MaxAge:      2 * time.Hour,
@@ -73,7 +73,7 @@ func resultsConfig(region string, maxBytes int64) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        resultsStream(region),
 		Description: "Results of the runs in " + region,
-		Subjects:    []string{"res." + region + ".>"},
+		Subjects:    []string{"res." + region + ".*"},
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		Compression: jetstream.S2Compression,
@@ -90,7 +90,7 @@ func verdictConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:        verdictStream,
 		Description: "Slots closed without a result, once per region and minute",
-		Subjects:    []string{"verdict.>"},
+		Subjects:    []string{"verdict.*.*"},
 		Retention:   jetstream.LimitsPolicy,
 		Storage:     jetstream.FileStorage,
 		MaxAge:      40 * day,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,12 +17,13 @@ const (
 	maxCached     = 256 // responses
 	maxCachedBody = 512 << 10
 	maxURL        = 2048
-	// leakFor is how long an edge keeps a private response under [CacheLeak].
-	leakFor = 30 * time.Second
 )
 
-// leakPath is the private resource that [CacheLeak] makes an edge share.
-const leakPath = "/api/me"
+// Under [CacheLeak] an edge shares the private leakPath for as long as leakFor.
+const (
+	leakPath = "/api/me"
+	leakFor  = 30 * time.Second
+)
 
 // edge is a region's shared cache (RFC 9111) in front of its origin. It says
 // what it did in Cache-Status (RFC 9211) and Age. Like most CDNs it ignores
@@ -79,20 +81,13 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// personal matches the paths whose responses differ from user to user.
+var personal = regexp.MustCompile(`^/(login|cart|checkout|done|healthz|api/(login|me|orders|stock))(/|$)`)
+
 // private tells requests that no edge may answer: those that carry credentials
 // and those for paths that are personal by configuration.
 func private(r *http.Request) bool {
-	if r.Header.Get("Authorization") != "" {
-		return true
-	}
-	for _, prefix := range []string{
-		"/login", "/cart", "/checkout", "/done", "/healthz", "/api/login", "/api/me", "/api/orders", "/api/stock",
-	} {
-		if rest, ok := strings.CutPrefix(r.URL.Path, prefix); ok && (rest == "" || rest[0] == '/') {
-			return true
-		}
-	}
-	return false
+	return r.Header.Get("Authorization") != "" || personal.MatchString(r.URL.Path)
 }
 
 // pass lets the origin answer and keeps nothing.
@@ -127,7 +122,6 @@ func (e *edge) serve(w http.ResponseWriter, r *http.Request, leak bool) {
 	// The client's own condition is answered here, so the origin must not see it.
 	ask := r.Clone(r.Context())
 	ask.Header.Del("If-None-Match")
-	ask.Header.Del("If-Modified-Since")
 	why := "fwd=uri-miss"
 	if found != nil {
 		why = "fwd=stale"
@@ -234,4 +228,58 @@ func (res *response) matches(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// directive matches one cache directive (RFC 9111, section 5.2) with its
+// optional token or quoted value; what is quoted is never a directive itself.
+var directive = regexp.MustCompile(`([^\s,="]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"?|[^\s,"]*))?`)
+
+// cacheControl is what a shared cache needs of a response's Cache-Control.
+type cacheControl struct {
+	forbidden bool          // no-store, no-cache or private
+	fresh     time.Duration // s-maxage or else max-age
+}
+
+// parseCacheControl reads the field's lines. Unknown directives are ignored;
+// an unreadable age counts as zero, that is as stale. Of repeated ages the
+// smallest holds, as RFC 9111, section 4.2.1, encourages.
+func parseCacheControl(lines []string) cacheControl {
+	var cc cacheControl
+	ages := make(map[string]time.Duration)
+	for _, m := range directive.FindAllStringSubmatch(strings.Join(lines, ","), -1) {
+		switch name := strings.ToLower(m[1]); name {
+		case "no-store", "no-cache", "private":
+			cc.forbidden = true
+		case "max-age", "s-maxage":
+			d := parseSeconds(strings.Trim(m[2], `"`))
+			if old, again := ages[name]; !again || d < old {
+				ages[name] = d
+			}
+		}
+	}
+	cc.fresh = ages["max-age"]
+	if shared, ok := ages["s-maxage"]; ok {
+		cc.fresh = shared
+	}
+	return cc
+}
+
+// parseSeconds reads delta-seconds; what is too large becomes 2^31 s, as
+// RFC 9111, section 1.2.2, asks.
+func parseSeconds(text string) time.Duration {
+	// ParseUint answers bad syntax with 0 and overflow with the largest value,
+	// which is what we want of both, so the error has nothing to add.
+	n, _ := strconv.ParseUint(text, 10, 64)
+	return time.Duration(min(n, 1<<31)) * time.Second
+}
+
+// freshFor is how long a shared cache may reuse the response without asking;
+// zero means that it must not be stored.
+func freshFor(status int, h http.Header) time.Duration {
+	cc := parseCacheControl(h.Values("Cache-Control"))
+	anything := strings.Contains(strings.Join(h.Values("Vary"), ","), "*")
+	if status != http.StatusOK || cc.forbidden || anything || h.Get("Set-Cookie") != "" {
+		return 0
+	}
+	return cc.fresh
 }

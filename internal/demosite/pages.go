@@ -82,7 +82,8 @@ func (p *pages) loadCatalogue() error {
 	}
 	for i := range p.products {
 		each := &p.products[i]
-		each.Label, each.Image = each.Price.String(), p.assetURL(each.ID+".svg")
+		each.Label = fmt.Sprintf("€%d.%02d", each.Price/100, each.Price%100)
+		each.Image = p.assetURL(each.ID + ".svg")
 	}
 	p.tag = `"` + version(text) + `"`
 	return nil
@@ -130,16 +131,11 @@ func (p *pages) assetURL(name string) string {
 
 // pageData is what the templates see.
 type pageData struct {
-	Title    string
-	Region   string
-	Primary  string
-	Products []product
-	Product  product
-	Rest     []product // those that the script will fetch
-	Next     string
-	Email    string
-	Problem  string
-	Order    int64
+	Title, Region, Primary string
+	Products, Rest         []product // shown at once, and fetched by the script
+	Product                product
+	Email, Next, Problem   string
+	Order                  int64
 }
 
 func (a *app) render(w http.ResponseWriter, status int, name string, data pageData) {
@@ -154,13 +150,8 @@ func (a *app) render(w http.ResponseWriter, status int, name string, data pageDa
 	_, _ = w.Write(page.Bytes())
 }
 
-// cacheable lets edges keep a page for d; browsers ask again each time.
-func cacheable(w http.ResponseWriter, d time.Duration) {
-	w.Header().Set("Cache-Control", "public, max-age=0, s-maxage="+strconv.Itoa(int(d/time.Second)))
-}
-
 func (a *app) home(w http.ResponseWriter, _ *http.Request) {
-	cacheable(w, 5*time.Second)
+	w.Header().Set("Cache-Control", "public, max-age=0, s-maxage=5")
 	a.render(w, http.StatusOK, "home", pageData{
 		Title: "Small goods for long ways", Products: a.pages.products[:featured], Rest: a.pages.products[featured:],
 	})
@@ -172,12 +163,12 @@ func (a *app) product(w http.ResponseWriter, r *http.Request) {
 		a.notFound(w, r)
 		return
 	}
-	cacheable(w, 10*time.Second)
+	w.Header().Set("Cache-Control", "public, max-age=0, s-maxage=10")
 	a.render(w, http.StatusOK, "product", pageData{Title: p.Name, Product: p})
 }
 
 func (a *app) notFound(w http.ResponseWriter, _ *http.Request) {
-	a.render(w, http.StatusNotFound, "notice", pageData{Title: "Nothing here", Problem: "This path leads nowhere."})
+	a.render(w, http.StatusNotFound, "notice", pageData{Title: "Nothing here"})
 }
 
 // next is where to go after signing in: only addresses of this shop, since the

@@ -27,7 +27,6 @@ import (
 const DefaultPassword = "demo-shop-password"
 
 const (
-	maxRegions = 32
 	// slowBy is the delay under [SlowRegion].
 	slowBy = 800 * time.Millisecond
 	// shutdownGrace is how long requests in flight may take when the site stops.
@@ -61,9 +60,6 @@ func (o Options) withDefaults() Options {
 
 func (o Options) validate() error {
 	var errs []error
-	if len(o.Regions) > maxRegions {
-		errs = append(errs, fmt.Errorf("got %d regions, want at most %d", len(o.Regions), maxRegions))
-	}
 	name := regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	for i, r := range o.Regions {
 		if !name.MatchString(r) || r == AllRegions {
@@ -85,9 +81,10 @@ type Site struct {
 	opts    Options
 	faults  *Faults
 	regions []*region
+	urls    map[string]string
 
 	serving  sync.WaitGroup
-	failed   chan error // the first listener that broke, if any
+	failed   chan error // of listeners that broke; has room for all
 	stopOnce sync.Once
 	stopErr  error
 }
@@ -112,7 +109,10 @@ func Start(ctx context.Context, log *slog.Logger, opts Options) (*Site, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("start demo site: %w", err)
 	}
-	s := &Site{log: log, opts: opts, faults: newFaults(opts.Regions), failed: make(chan error, 1)}
+	s := &Site{
+		log: log, opts: opts, faults: newFaults(opts.Regions),
+		urls: make(map[string]string), failed: make(chan error, len(opts.Regions)),
+	}
 	err := s.build()
 	if err == nil {
 		err = s.listen(ctx)
@@ -173,17 +173,14 @@ func (s *Site) listen(ctx context.Context) error {
 			flag := cmp.Or(s.opts.PortFlag, "Options.Port")
 			return fmt.Errorf("listen on %s for region %s (%s chooses the first port): %w", addr, r.name, flag, err)
 		}
-		r.listener = l
+		r.listener, s.urls[r.name] = l, "http://"+l.Addr().String()
 	}
 	return nil
 }
 
 func (s *Site) serve(r *region) {
 	if err := r.server.Serve(r.listener); !errors.Is(err, http.ErrServerClosed) {
-		select {
-		case s.failed <- fmt.Errorf("serve region %s: %w", r.name, err):
-		default: // one reason to stop is enough
-		}
+		s.failed <- fmt.Errorf("serve region %s: %w", r.name, err)
 	}
 }
 
@@ -226,14 +223,7 @@ func (s *Site) Regions() []string { return slices.Clone(s.opts.Regions) }
 
 // URL returns the address of a region's edge, without a slash at the end; it
 // is empty for an unknown region.
-func (s *Site) URL(region string) string {
-	for _, r := range s.regions {
-		if r.name == region {
-			return "http://" + r.listener.Addr().String()
-		}
-	}
-	return ""
-}
+func (s *Site) URL(region string) string { return s.urls[region] }
 
 // Faults returns the site's switchboard.
 func (s *Site) Faults() *Faults { return s.faults }

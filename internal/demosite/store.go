@@ -1,7 +1,6 @@
 package demosite
 
 import (
-	"fmt"
 	"hash/fnv"
 	"strconv"
 	"sync"
@@ -18,8 +17,6 @@ const (
 
 // money is an amount in euro cents.
 type money int64
-
-func (m money) String() string { return fmt.Sprintf("€%d.%02d", m/100, m%100) }
 
 type item struct {
 	ID       string `json:"id"`
@@ -88,16 +85,15 @@ type database struct {
 	lag    time.Duration
 	faults *Faults
 
-	mu        sync.Mutex
-	version   int64
-	nextOrder int64
-	primary   *shard
-	replicas  map[string]*replica
+	mu       sync.Mutex
+	version  int64 // of the latest write
+	primary  *shard
+	replicas map[string]*replica
 }
 
 func newDatabase(regions []string, products []product, lag time.Duration, faults *Faults) *database {
 	db := &database{
-		lag: lag, faults: faults, nextOrder: 1001,
+		lag: lag, faults: faults,
 		primary: newShard(products), replicas: make(map[string]*replica),
 	}
 	for _, r := range regions[1:] {
@@ -154,8 +150,7 @@ func (db *database) placeOrder(owner user, items []item, total money) order {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	db.version++
-	o := order{strconv.FormatInt(db.nextOrder, 10), "paid", db.version, items, total, owner}
-	db.nextOrder++
+	o := order{strconv.FormatInt(1000+db.version, 10), "paid", db.version, items, total, owner}
 	db.commit(func(s *shard) { s.add(o) })
 	return o
 }

@@ -76,6 +76,7 @@ func lastmile() house {
 			"github.com/chromedp/cdproto":              {owners: []string{"internal/browser"}},
 			"github.com/chromedp/chromedp":             {owners: []string{"internal/browser"}},
 			"github.com/goccy/go-yaml":                 {owners: []string{"internal/scenariofile"}},
+			"github.com/jedib0t/go-pretty/v6":          {owners: []string{"internal/console"}},
 			"github.com/nats-io/nats-server/v2":        {owners: []string{"internal/bus"}},
 			"github.com/nats-io/nats.go":               {owners: []string{"internal/bus"}},
 			"github.com/robfig/cron/v3":                {owners: []string{"internal/scenario"}},

@@ -22,26 +22,11 @@ type bodies struct {
 	gunzip  *gzip.Reader // nil until needed
 }
 
-// overLimitError is a body larger than the limit, in bytes.
-type overLimitError struct{ limit int64 }
-
-// Error implements error.
-func (e *overLimitError) Error() string {
-	return fmt.Sprintf("body over limit: got more than %s", scenario.Bytes(e.limit))
-}
-
-// codingError is a body in a content coding that we did not ask for. Who does not look into the body need not mind.
-type codingError struct{ coding string }
-
-// Error implements error.
-func (e *codingError) Error() string {
-	return fmt.Sprintf("content-encoding: got %q, want gzip or none", clip(e.coding, maxValue))
-}
+// errCoding is a body in a content coding that we did not ask for. Who does not look into the body need not mind.
+var errCoding = errors.New("want gzip or none")
 
 // read takes a body off the wire.
-func (b *bodies) read(from io.Reader) ([]byte, error) {
-	return fillUpTo(&b.wire, from, b.limit)
-}
+func (b *bodies) read(from io.Reader) ([]byte, error) { return b.fill(&b.wire, from) }
 
 // decode undoes the content coding of a body. The result has at most limit bytes whatever the input claims.
 func (b *bodies) decode(coding string, wire []byte) ([]byte, error) {
@@ -50,28 +35,28 @@ func (b *bodies) decode(coding string, wire []byte) ([]byte, error) {
 	case coding == "" || coding == "identity" || len(wire) == 0: // the answer to a HEAD has a coding and no body
 		return wire, nil
 	case coding != "gzip" && coding != "x-gzip":
-		return nil, &codingError{coding: coding}
+		return nil, fmt.Errorf("content-encoding: got %q, %w", clip(coding, maxValue), errCoding)
 	}
 	if b.gunzip == nil {
 		b.gunzip = new(gzip.Reader)
 	}
-	if err := b.gunzip.Reset(bytes.NewReader(wire)); err != nil {
-		return nil, fmt.Errorf("decode gzip body: %w", err)
+	err := b.gunzip.Reset(bytes.NewReader(wire))
+	var out []byte
+	if err == nil {
+		out, err = b.fill(&b.decoded, b.gunzip)
 	}
-	out, err := fillUpTo(&b.decoded, b.gunzip, b.limit)
-	var over *overLimitError
-	if err != nil && !errors.As(err, &over) {
-		return nil, fmt.Errorf("decode gzip body: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("decode gzip: %w", err)
 	}
-	return out, err
+	return out, nil
 }
 
-// fillUpTo reads all of from into the emptied buffer, or an *overLimitError.
-func fillUpTo(into *bytes.Buffer, from io.Reader, limit int64) ([]byte, error) {
+// fill reads all of from, up to the limit, into the emptied buffer.
+func (b *bodies) fill(into *bytes.Buffer, from io.Reader) ([]byte, error) {
 	into.Reset()
-	_, err := into.ReadFrom(io.LimitReader(from, limit+1))
-	if err == nil && int64(into.Len()) > limit {
-		err = &overLimitError{limit: limit}
+	_, err := into.ReadFrom(io.LimitReader(from, b.limit+1))
+	if err == nil && int64(into.Len()) > b.limit {
+		err = fmt.Errorf("body over limit: got more than %s", scenario.Bytes(b.limit))
 	}
 	return into.Bytes(), err
 }
@@ -82,16 +67,16 @@ const maxDepth = 200
 // parseJSON decodes a JSON body, numbers as they were written.
 func parseJSON(body []byte) (any, error) {
 	if depth := nesting(body); depth > maxDepth {
-		return nil, fmt.Errorf("parse json body: got values nested %d deep, want at most %d", depth, maxDepth)
+		return nil, fmt.Errorf("got values nested %d deep, want at most %d", depth, maxDepth)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
 	var document any
 	if err := decoder.Decode(&document); err != nil {
-		return nil, fmt.Errorf("parse json body: %w", err)
+		return nil, fmt.Errorf("parse body: %w", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("parse json body: got more after the first value")
+		return nil, errors.New("parse body: got more after the first value")
 	}
 	return document, nil
 }

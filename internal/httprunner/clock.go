@@ -14,34 +14,29 @@ import (
 // clock notes when the phases of one request began and ended. The transport calls its hooks from several goroutines, some of
 // them after the request has ended.
 type clock struct {
-	mu                        sync.Mutex
-	getConn                   time.Time
-	dnsStart, dnsDone         time.Time
-	connectStart, connectDone time.Time // of the address that won, where several were tried
-	tlsStart, tlsDone         time.Time
-	gotConn                   time.Time
-	wrote                     time.Time
-	firstByte                 time.Time
-	end                       time.Time
-	connected                 bool
-	reused                    bool
-	remote                    string
-	interim                   int
-	refused                   bool // a dial failed for a reason that lies outside this machine
+	mu sync.Mutex
+	marks
+	end     time.Time
+	interim int
+	refused bool // a dial failed for a reason that lies outside this machine
 }
 
-var errInterim = errors.New("too many 1xx responses")
+// marks are the instants of one try to send the request; zero where the instant has not come.
+type marks struct {
+	getConn, dnsStart, dnsDone, connectStart, connectDone, tlsStart, tlsDone, gotConn, wrote, firstByte time.Time
 
-// mark runs note with the time and under the lock.
-func (c *clock) mark(note func(now time.Time)) {
+	connected bool // of several addresses tried one has answered
+	reused    bool
+	remote    string
+}
+
+var errInterim = errors.New("response: got too many 1xx before it")
+
+// set notes the present in a mark that is still empty.
+func (c *clock) set(at *time.Time) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	note(now)
-}
-
-// first sets a time that is not set yet.
-func first(at *time.Time, now time.Time) {
 	if at.IsZero() {
 		*at = now
 	}
@@ -50,62 +45,53 @@ func first(at *time.Time, now time.Time) {
 // hooks returns the trace that feeds the clock.
 func (c *clock) hooks() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GetConn:              func(string) { c.mark(c.restart) },
-		DNSStart:             func(httptrace.DNSStartInfo) { c.mark(func(now time.Time) { first(&c.dnsStart, now) }) },
-		DNSDone:              func(httptrace.DNSDoneInfo) { c.mark(func(now time.Time) { first(&c.dnsDone, now) }) },
-		ConnectStart:         func(_, _ string) { c.mark(func(now time.Time) { first(&c.connectStart, now) }) },
-		ConnectDone:          func(_, _ string, err error) { c.mark(func(now time.Time) { c.dialled(now, err) }) },
-		TLSHandshakeStart:    func() { c.mark(func(now time.Time) { first(&c.tlsStart, now) }) },
-		TLSHandshakeDone:     c.handshaken,
+		GetConn:              c.start,
+		DNSStart:             func(httptrace.DNSStartInfo) { c.set(&c.dnsStart) },
+		DNSDone:              func(httptrace.DNSDoneInfo) { c.set(&c.dnsDone) },
+		ConnectStart:         func(_, _ string) { c.set(&c.connectStart) },
+		ConnectDone:          c.dialled,
+		TLSHandshakeStart:    func() { c.set(&c.tlsStart) },
 		GotConn:              c.got,
-		WroteRequest:         c.written,
-		GotFirstResponseByte: func() { c.mark(func(now time.Time) { first(&c.firstByte, now) }) },
+		GotFirstResponseByte: func() { c.set(&c.firstByte) },
 		Got1xxResponse:       c.provisional,
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+			if err == nil {
+				c.set(&c.tlsDone)
+			}
+		},
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				c.set(&c.wrote)
+			}
+		},
 	}
 }
 
-// restart begins anew when the transport retries after a kept connection turned out to be dead; what was lost counts as blocked.
-func (c *clock) restart(now time.Time) {
-	if c.getConn.IsZero() {
-		c.getConn = now
-		return
-	}
-	c.dnsStart, c.dnsDone, c.connectStart, c.connectDone = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	c.tlsStart, c.tlsDone, c.gotConn, c.wrote, c.firstByte = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	c.connected, c.reused = false, false
+// start begins, and begins anew where the transport tries again because a kept connection turned out to be dead; the time lost
+// on that counts as blocked.
+func (c *clock) start(string) {
+	c.set(&c.getConn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.marks = marks{getConn: c.getConn}
 }
 
-func (c *clock) dialled(now time.Time, err error) {
-	switch {
-	case err == nil && !c.connected:
-		c.connected, c.connectDone = true, now
-	case err != nil && !c.connected:
-		c.connectDone = now
-		c.refused = c.refused || !exhausted(err)
+// dialled notes the end of one address's dial: of the one that won, or of the last.
+func (c *clock) dialled(_, _ string, err error) {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.connected {
+		c.connectDone, c.connected = now, err == nil
+		c.refused = c.refused || err != nil && !exhausted(err)
 	}
-}
-
-func (c *clock) handshaken(_ tls.ConnectionState, err error) {
-	c.mark(func(now time.Time) {
-		if err == nil {
-			first(&c.tlsDone, now)
-		}
-	})
 }
 
 func (c *clock) got(info httptrace.GotConnInfo) {
-	c.mark(func(now time.Time) {
-		c.gotConn, c.reused = now, info.Reused
-		c.remote = info.Conn.RemoteAddr().String()
-	})
-}
-
-func (c *clock) written(info httptrace.WroteRequestInfo) {
-	c.mark(func(now time.Time) {
-		if info.Err == nil {
-			first(&c.wrote, now)
-		}
-	})
+	c.set(&c.gotConn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reused, c.remote = info.Reused, info.Conn.RemoteAddr().String()
 }
 
 // provisional lets the wait go on after an interim response: what the user waits for is the real one. With this hook set,
@@ -119,12 +105,6 @@ func (c *clock) provisional(int, textproto.MIMEHeader) error {
 	}
 	return nil
 }
-
-// header notes that the response header is here, for the case that no hook told of its first byte.
-func (c *clock) header() { c.mark(func(now time.Time) { first(&c.firstByte, now) }) }
-
-// stop notes the end of the request; the first call counts.
-func (c *clock) stop() { c.mark(func(now time.Time) { first(&c.end, now) }) }
 
 // stage is the part of a request that it has reached.
 type stage string
@@ -140,25 +120,21 @@ const (
 	stageReceive stage = "receiving the response"
 )
 
-// snapshot returns what there is to know about a request that failed.
+// snapshot tells how far a failed request got.
 func (c *clock) snapshot() (at stage, refused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case !c.firstByte.IsZero():
-		at = stageReceive
-	case !c.wrote.IsZero():
-		at = stageWait
-	case !c.gotConn.IsZero():
-		at = stageSend
-	case !c.tlsStart.IsZero():
-		at = stageTLS
-	case !c.connectStart.IsZero():
-		at = stageConnect
-	case !c.dnsStart.IsZero():
-		at = stageDNS
-	default:
-		at = stageBlocked
+	at = stageBlocked
+	for _, reached := range []struct {
+		mark  time.Time
+		stage stage
+	}{
+		{c.dnsStart, stageDNS}, {c.connectStart, stageConnect}, {c.tlsStart, stageTLS},
+		{c.gotConn, stageSend}, {c.wrote, stageWait}, {c.firstByte, stageReceive},
+	} {
+		if !reached.mark.IsZero() {
+			at = reached.stage
+		}
 	}
 	return at, c.refused
 }
@@ -176,11 +152,12 @@ func (c *clock) fill(q *runs.Request) {
 	if dial.IsZero() || c.reused { // the connection was there, or another request's dial brought it
 		p.Blocked = span(c.getConn, c.gotConn)
 	} else {
-		p.Blocked, p.DNS = span(c.getConn, dial), span(c.dnsStart, c.dnsDone)
-		p.Connect = span(c.connectStart, c.connectDone)
+		connected := c.connectDone
 		if !c.tlsStart.IsZero() {
-			p.Connect, p.TLS = span(c.connectStart, c.tlsDone), span(c.tlsStart, c.tlsDone)
+			connected = c.tlsDone
 		}
+		p.Blocked, p.DNS = span(c.getConn, dial), span(c.dnsStart, c.dnsDone)
+		p.Connect, p.TLS = span(c.connectStart, connected), span(c.tlsStart, c.tlsDone)
 	}
 	wrote := c.wrote
 	if !c.firstByte.IsZero() && (wrote.IsZero() || wrote.After(c.firstByte)) {

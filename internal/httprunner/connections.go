@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"sync"
 )
 
@@ -81,39 +82,30 @@ func (c *connection) Close() error {
 	return c.Conn.Close()
 }
 
-// The bounds of a run's cookies; those of a browser are near them (RFC 6265, section 6.1).
+// The bounds of a run's cookies. Browsers hold to the same size (RFC 6265, section 6.1).
 const (
-	maxCookies    = 300
+	maxCookies    = 2000 // that servers set, each time counted
 	maxCookieSize = 4096 // name and value, in bytes
 )
 
 // boundedJar is the run's cookie jar. Cookies beyond the bounds are dropped.
 type boundedJar struct {
-	*cookiejar.Jar
-	seen map[[2]string]struct{} // host and name of every cookie accepted
+	http.CookieJar
+	set int
 }
 
 func newBoundedJar() (*boundedJar, error) {
 	// No list of public suffixes: a jar lives for one run of one journey, whose hosts its author chose.
 	jar, err := cookiejar.New(nil)
-	if err != nil {
-		return nil, err
-	}
-	return &boundedJar{Jar: jar, seen: map[[2]string]struct{}{}}, nil
+	return &boundedJar{CookieJar: jar}, err
 }
 
 // SetCookies implements http.CookieJar.
 func (j *boundedJar) SetCookies(u *url.URL, cookies []*http.Cookie) {
-	accepted := cookies[:0:0]
-	for _, cookie := range cookies {
-		// The path is part of a cookie's identity; counting hosts and names keeps the map small, and the limit on the header
-		// of one response keeps the paths few.
-		key := [2]string{u.Hostname(), cookie.Name + ";" + cookie.Domain + ";" + cookie.Path}
-		if _, known := j.seen[key]; !known && len(j.seen) >= maxCookies || len(cookie.Name)+len(cookie.Value) > maxCookieSize {
-			continue
-		}
-		j.seen[key] = struct{}{}
-		accepted = append(accepted, cookie)
+	j.set += len(cookies)
+	if j.set <= maxCookies {
+		j.CookieJar.SetCookies(u, slices.DeleteFunc(cookies, func(c *http.Cookie) bool {
+			return len(c.Name)+len(c.Value) > maxCookieSize
+		}))
 	}
-	j.Jar.SetCookies(u, accepted)
 }

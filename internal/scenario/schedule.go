@@ -44,8 +44,8 @@ func ParseSchedule(text string) (Schedule, error) {
 	if err != nil {
 		return Schedule{}, bad
 	}
-	if constant, ok := spec.(cron.ConstantDelaySchedule); ok {
-		return Schedule{text: text, every: constant.Delay}, nil
+	if _, ok := spec.(cron.ConstantDelaySchedule); ok { // an @every behind a zone, which it does not need
+		return Schedule{}, bad
 	}
 	if spec.Next(epoch).IsZero() {
 		return Schedule{}, &ValueError{Got: text, Want: "a schedule that fires at least once in five years"}

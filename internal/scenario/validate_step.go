@@ -32,9 +32,15 @@ func (v *stepValidator) run() {
 		v.problem(strconv.Quote(st.ID)+" twice", "each step's id once", "id")
 	}
 	v.ids[st.ID] = true
-	v.keys()
+	knownType := v.keys()
 	v.values()
 	v.templates()
+	if !knownType { // what may be asserted and extracted depends on it
+		for name := range st.Extract {
+			v.known[name] = true
+		}
+		return
+	}
 	for i := range st.Assert {
 		v.assertion(&st.Assert[i], "assert", strconv.Itoa(i))
 	}
@@ -43,8 +49,8 @@ func (v *stepValidator) run() {
 	}
 }
 
-// keys compares the step's keys with those that its type has.
-func (v *stepValidator) keys() {
+// keys compares the step's keys with those that its type has, and reports whether that type exists.
+func (v *stepValidator) keys() bool {
 	allowed, required, ok := StepKeys(v.step.Type)
 	if !ok {
 		names := make([]string, 0, len(StepTypes()))
@@ -52,7 +58,7 @@ func (v *stepValidator) keys() {
 			names = append(names, string(t))
 		}
 		v.oneOf(string(v.step.Type), names, append(slices.Clone(v.path), "type")...)
-		return
+		return false
 	}
 	have := v.presentKeys()
 	for _, key := range have {
@@ -65,6 +71,7 @@ func (v *stepValidator) keys() {
 			v.problem(absent, fmt.Sprintf("%s, which a %s step needs", key, v.step.Type), key)
 		}
 	}
+	return true
 }
 
 // presentKeys lists the keys that the step's JSON form has, which is to say those that are set.
@@ -110,7 +117,7 @@ func (v *stepValidator) values() {
 			v.problem("a poll without assert", "assertions to poll for", "poll")
 		}
 	}
-	if st.Timeout > v.scenario.Timeout {
+	if v.scenario.Timeout > 0 && st.Timeout > v.scenario.Timeout {
 		v.problem(st.Timeout.String(), "at most the scenario's timeout, "+v.scenario.Timeout.String(), "timeout")
 	}
 	for i, e := range st.AssertedEvents {

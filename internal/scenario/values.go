@@ -104,13 +104,13 @@ func (t *Text) UnmarshalJSON(data []byte) error {
 
 // unmarshalScalar hands the text of a JSON scalar to set.
 func unmarshalScalar(data []byte, set func([]byte) error) error {
+	switch data[0] {
+	case '{', '[', 'n': // null decodes into a string without an error
+		return &ValueError{Got: describeJSON(data), Want: "a single value"}
+	}
 	var s string
 	if json.Unmarshal(data, &s) == nil {
 		return set([]byte(s))
-	}
-	switch data[0] {
-	case '{', '[', 'n':
-		return &ValueError{Got: describeJSON(data), Want: "a single value"}
 	}
 	return set(data)
 }

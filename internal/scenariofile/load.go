@@ -166,9 +166,14 @@ func (d *document) validate(dec *decoder, fleet *scenario.Fleet) {
 // explains reports whether a failed value is the reason for a problem at path: the problem is at it or inside it, or with the
 // mapping in which it stands.
 func (d *decoder) explains(path []string) bool {
-	return slices.ContainsFunc(d.failed, func(failed []string) bool {
-		return isUnder(path, failed) || len(failed) == len(path)+1 && isUnder(failed, path)
+	return d.failedAt(path) || slices.ContainsFunc(d.failed, func(failed []string) bool {
+		return len(failed) == len(path)+1 && isUnder(failed, path)
 	})
+}
+
+// failedAt reports whether the value at path, or one around it, could not be decoded.
+func (d *decoder) failedAt(path []string) bool {
+	return slices.ContainsFunc(d.failed, func(failed []string) bool { return isUnder(path, failed) })
 }
 
 // regions is the form of the regions file.
@@ -210,7 +215,7 @@ func parseRegions(r *report, data []byte) []string {
 	dec.structure(root, nil)
 	dec.decode(root, reflect.ValueOf(&file).Elem(), nil)
 	problem := func(got, want string, path ...string) {
-		if kindOf(bare(root)) == kindMapping && !dec.explains(path) {
+		if kindOf(bare(root)) == kindMapping && !dec.failedAt(path) {
 			r.add(locate(root, path), path, got, want)
 		}
 	}

@@ -113,6 +113,9 @@ func (o setting) apply(s *scenario.Scenario) bool {
 	}
 	maps.DeleteFunc(vars, func(_ string, values map[string]scenario.Text) bool { return len(values) == 0 })
 	s.RegionVars = vars
+	if len(vars) == 0 {
+		s.RegionVars = nil
+	}
 	return true
 }
 

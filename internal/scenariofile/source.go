@@ -3,6 +3,7 @@ package scenariofile
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
@@ -127,6 +128,9 @@ func syntaxError(err error) (at position, path []string, got, want string) {
 		GetMessage() string
 	}); ok {
 		at, message = positionOf(e.GetToken()), e.GetMessage()
+	}
+	if strings.Contains(message, "\t") {
+		return at, nil, "a tab", "spaces: YAML has no tabs in its indentation"
 	}
 	return at, nil, "invalid YAML (" + message + ")", wantDocument
 }

@@ -5,12 +5,13 @@ import "strings"
 // maxTypo is the longest key for which a suggestion is looked for.
 const maxTypo = 40
 
-// closest returns the name that was probably meant by key, "" where none is near: at most one edit for every three letters.
+// closest returns the name that was probably meant by key, "" where none is near: one edit away, or two for four letters or more,
+// and so on.
 func closest(key string, names []string) string {
 	if len(key) > maxTypo {
 		return ""
 	}
-	best, bestDistance := "", len(key)/3+1
+	best, bestDistance := "", min(len(key), len(key)/4+2)
 	for _, name := range names {
 		if strings.EqualFold(key, name) {
 			return name

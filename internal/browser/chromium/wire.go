@@ -1,4 +1,4 @@
-package browser
+package chromium
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// errLost is the error of a call whose browser is gone or has been given up.
-var errLost = errors.New("lost the connection to the browser")
+// ErrLost is the error of a call whose browser is gone or has been given up.
+var ErrLost = errors.New("lost the connection to the browser")
 
 // wire is the connection to one Chromium: commands go out, replies and events come in. It is safe for concurrent use.
 type wire struct {
@@ -58,11 +58,11 @@ func (w *wire) run() {
 // lose ends every call under way and to come.
 func (w *wire) lose() { w.loseOnce.Do(func() { close(w.lost) }) }
 
-// post sends a command and does not care for its reply: the one way to answer an event from within its handler. Chromium reads its
+// Post sends a command and does not care for its reply: the one way to answer an event from within its handler. Chromium reads its
 // end of the pipe in a thread of its own, so the write does not wait for it to act.
-func (w *wire) post(session target.SessionID, method string, params any) {
+func Post[P, R any](e Endpoint, command cdp.Command[P, R], params P) {
 	// An unsendable command means that the pipe has ended, which run reports.
-	_ = w.send(session, method, params, nil)
+	_ = e.wire.send(e.id, command.Method, params, nil)
 }
 
 func (w *wire) send(session target.SessionID, method string, params any, reply chan *cdproto.Message) error {
@@ -81,19 +81,20 @@ func (w *wire) send(session target.SessionID, method string, params any, reply c
 		ID: id, SessionID: session, Method: cdproto.MethodType(method), Params: body,
 	})
 	if err != nil {
-		return fmt.Errorf("send %s: %w", method, errors.Join(err, errLost))
+		return fmt.Errorf("send %s: %w", method, errors.Join(err, ErrLost))
 	}
 	return nil
 }
 
-// endpoint is one protocol session on a wire; the zero id is the browser itself.
-type endpoint struct {
+// Endpoint is one protocol session of a browser: that of a page, a frame or a worker, or the browser's own.
+type Endpoint struct {
 	wire *wire
 	id   target.SessionID
 }
 
-// call runs a command and waits for its result, for ctx, or for the loss of the browser.
-func call[P, R any](ctx context.Context, e endpoint, command cdp.Command[P, R], params P) (R, error) {
+// Call runs a command and waits for its result, for ctx, or for the loss of the browser (ErrLost). It must not be called from an
+// event handler. The error of a command that Chromium refuses wraps a *cdproto.Error.
+func Call[P, R any](ctx context.Context, e Endpoint, command cdp.Command[P, R], params P) (R, error) {
 	var result R
 	reply := make(chan *cdproto.Message, 1)
 	if err := e.wire.send(e.id, command.Method, params, reply); err != nil {
@@ -111,12 +112,6 @@ func call[P, R any](ctx context.Context, e endpoint, command cdp.Command[P, R], 
 	case <-ctx.Done():
 		return result, fmt.Errorf("call %s: %w", command.Method, ctx.Err())
 	case <-e.wire.lost:
-		return result, fmt.Errorf("call %s: %w", command.Method, errLost)
+		return result, fmt.Errorf("call %s: %w", command.Method, ErrLost)
 	}
-}
-
-// decode reads an event's parameters. Events that do not decode are passed over: the protocol adds fields and values at will.
-func decode[E any](msg *cdproto.Message) (event E, ok bool) {
-	err := jsonv2.Unmarshal(msg.Params, &event, chromedp.DefaultUnmarshalOptions)
-	return event, err == nil
 }

@@ -1,0 +1,28 @@
+// Package app is the coordinator program: its commands, and the wiring of the rooms behind them.
+package app
+
+import (
+	"context"
+
+	"lastmile/internal/cli"
+)
+
+// version is set at build time.
+var version string
+
+// grammar is the command line.
+type grammar struct {
+	cli.Common
+
+	Serve    serveCommand    `cmd:"" help:"Schedule the scenarios, keep the books, show what came of every run."`
+	Demo     demoCommand     `cmd:"" help:"Everything on one machine: a shop in four regions, a probe in each, and faults on a switch."`
+	Validate validateCommand `cmd:"" help:"Check scenario files and print everything that is wrong with them."`
+	Plan     planCommand     `cmd:"" help:"Print the next runs in each region and the load that the plan makes."`
+	Schema   schemaCommand   `cmd:"" help:"Print the JSON Schema of scenario files, for editors."`
+}
+
+// Main runs the program and returns its exit status.
+func Main(ctx context.Context, args []string, streams cli.Streams) int {
+	about := cli.About{Name: "coordinator", Version: version, Description: "Schedules scripted user journeys for a fleet of probes and accounts for every run."}
+	return cli.Main(ctx, about, &grammar{}, args, streams)
+}

@@ -1,0 +1,310 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	probe "lastmile/cmd/probe/app"
+	"lastmile/internal/bus"
+	"lastmile/internal/cli"
+	"lastmile/internal/console"
+	"lastmile/internal/demosite"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenariofile"
+)
+
+// demoCommand is everything on one machine.
+type demoCommand struct {
+	Scenarios
+	For        time.Duration `help:"Stop by itself after so long; 0 = at Ctrl-C." default:"0s"`
+	Output     string        `help:"text: what happens, as it happens. json: a summary at the end on standard output, the rest on standard error." enum:"text,json" default:"text"`
+	Fault      []string      `help:"Switch a fault of the shop on: ${faults}; each with =REGION or =all if need be. May be repeated." placeholder:"FAULT"`
+	Data       string        `help:"Directory to keep everything in, and to go on from; a new temporary one where empty." type:"path"`
+	Listen     string        `help:"Address for the coordinator's metrics; the probes' follow at the next ports. Port 0 picks free ones." default:"127.0.0.1:9464"`
+	NATSListen string        `name:"nats-listen" help:"Address at which the embedded NATS server can be reached from outside; none where empty."`
+	ShopPort   int           `help:"Port of the shop's first region; the others follow. 0 picks free ones." default:"18080"`
+
+	probe.Chromium
+}
+
+// Run implements the command.
+func (c *demoCommand) Run(ctx context.Context, streams cli.Streams, root *grammar) error {
+	set, err := c.load()
+	if err != nil {
+		return err
+	}
+	if err := c.dataDir(); err != nil {
+		return err
+	}
+	logFile, err := os.OpenFile(filepath.Join(c.Data, "demo.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	defer func() { _ = logFile.Close() }()
+	d := &demo{command: c, log: root.Logger(logFile), set: set, streams: streams}
+	return d.run(ctx)
+}
+
+// dataDir makes the directory of the demo.
+func (c *demoCommand) dataDir() (err error) {
+	if c.Data == "" {
+		c.Data, err = os.MkdirTemp("", "lastmile-demo-")
+	} else {
+		err = os.MkdirAll(c.Data, 0o700)
+	}
+	if err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	return nil
+}
+
+// demo is a demo under way.
+type demo struct {
+	command *demoCommand
+	log     *slog.Logger
+	set     scenariofile.Set
+	streams cli.Streams
+	site    *demosite.Site
+	unit    *unit
+	console *console.Console
+	started time.Time
+}
+
+// run starts everything in the order of need, waits, and stops it in reverse: the plan first, then the probes when their runs have
+// ended, then the coordinator when their results are in, then the shop.
+func (d *demo) run(ctx context.Context) (err error) {
+	if err := d.openShop(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.site.Close()) }()
+	server, err := bus.StartServer(d.log, bus.ServerOptions{Dir: filepath.Join(d.command.Data, "jetstream"), Listen: d.command.NATSListen})
+	if err != nil {
+		return err
+	}
+	defer stopServer(ctx, d.log, server)
+	hub, err := bus.Connect(ctx, d.log, bus.Options{Server: server, Name: "coordinator"})
+	if err != nil {
+		return err
+	}
+	defer closeHub(d.log, hub)
+	listener, err := cli.Listen(d.command.Listen, "--listen")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }() // closed by the server too; this is for the ways out before it
+	if d.unit, err = newUnit(d.log, d.set, hub, unitOptions{grace: demoGrace, ended: func(r *runs.Result) { d.console.Run(r) }}); err != nil {
+		return err
+	}
+	d.console = d.newConsole()
+	d.started = time.Now()
+	d.greet(listener)
+	err = d.work(ctx, server, listener)
+	d.console.Close()
+	return errors.Join(err, d.summarise())
+}
+
+// demoGrace is short: everything is on one machine.
+const demoGrace = 5 * time.Second
+
+// openShop starts the shop with its faults and points the scenarios at it.
+func (d *demo) openShop(ctx context.Context) (err error) {
+	d.site, err = demosite.Start(ctx, d.log, demosite.Options{Regions: d.set.Fleet.Regions, Port: d.command.ShopPort, PortFlag: "--shop-port"})
+	if err != nil {
+		return err
+	}
+	for _, text := range d.command.Fault {
+		fault, region, err := demosite.ParseFault(text)
+		if err == nil {
+			err = d.site.Faults().Set(fault, region, true)
+		}
+		if err != nil {
+			return errors.Join(&cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("--fault: %w", err)}, d.site.Close())
+		}
+	}
+	var settings []string
+	for _, region := range d.set.Fleet.Regions {
+		settings = append(settings, region+":base="+d.site.URL(region))
+	}
+	if err := d.set.Override(settings); err != nil {
+		return errors.Join(fmt.Errorf("point scenarios at the shop: %w", err), d.site.Close())
+	}
+	return nil
+}
+
+// newConsole writes to standard output, or to standard error where standard output is for the summary.
+func (d *demo) newConsole() *console.Console {
+	out := d.streams.Out
+	if d.command.Output == "json" {
+		out = d.streams.Err
+	}
+	opts := console.Options{}
+	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		opts.Color = os.Getenv("NO_COLOR") == ""
+		opts.Size = func() console.Size {
+			width, height, err := term.GetSize(int(file.Fd()))
+			if err != nil {
+				return console.Size{}
+			}
+			return console.Size{Width: width, Height: height}
+		}
+	}
+	return console.New(out, func() []runs.Account { return d.unit.ledger.Accounts(time.Now()) }, opts)
+}
+
+func (d *demo) greet(listener net.Listener) {
+	d.console.Note("The shop, one address for each region:")
+	for _, region := range d.set.Fleet.Regions {
+		d.console.Note("  %-6s %s", region, d.site.URL(region))
+	}
+	d.console.Note("Metrics: http://%s/metrics   Data and log: %s", listener.Addr(), d.command.Data)
+	if active := d.site.Faults().Active(); len(active) > 0 {
+		d.console.Note("Faults switched on: %v", active)
+	}
+	if d.command.For > 0 {
+		d.console.Note("Running for %s; Ctrl-C stops earlier.", d.command.For)
+	} else {
+		d.console.Note("Ctrl-C stops.")
+	}
+}
+
+// work runs the fleet until the time is up, ctx ends, or something breaks.
+func (d *demo) work(ctx context.Context, server *bus.Server, listener net.Listener) error {
+	lasting := context.WithoutCancel(ctx)
+	scheduling, endScheduling := context.WithCancel(ctx)
+	defer endScheduling()
+	if d.command.For > 0 {
+		defer time.AfterFunc(d.command.For, endScheduling).Stop()
+	}
+	unitCtx, stopUnit := context.WithCancel(lasting)
+	defer stopUnit()
+	probeCtx, stopProbes := context.WithCancel(lasting)
+	defer stopProbes()
+
+	broken := func(err error) error { // whatever breaks ends the plan, and with it the rest
+		endScheduling()
+		return err
+	}
+	var unitGroup, probeGroup errgroup.Group
+	unitGroup.Go(func() error { return broken(d.unit.run(unitCtx, scheduling, listener)) })
+	gate := make(chan struct{}, 1) // one browser at a time: all probes share this machine
+	for i, region := range d.set.Fleet.Regions {
+		options, err := d.probe(i, region, listener, server, gate)
+		if err != nil {
+			return err
+		}
+		probeGroup.Go(func() error { return broken(probe.Serve(probeCtx, d.log, options)) })
+	}
+	d.watch(scheduling)
+	d.console.Note("\nStopping: no new runs, waiting for those under way.")
+	d.drain(ctx)
+	stopProbes()
+	err := probeGroup.Wait()
+	d.settle()
+	stopUnit()
+	return errors.Join(err, unitGroup.Wait())
+}
+
+// probe describes the probe of a region.
+func (d *demo) probe(i int, region string, listener net.Listener, server *bus.Server, gate chan struct{}) (probe.ServeOptions, error) {
+	host, text, err := net.SplitHostPort(d.command.Listen)
+	if err != nil {
+		return probe.ServeOptions{}, fmt.Errorf("--listen: %w", err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return probe.ServeOptions{}, fmt.Errorf("--listen: got port %q, want a number", text)
+	}
+	if port != 0 {
+		port += 1 + i
+	}
+	chromium := d.command.Chromium
+	// The demo visits its own shop only, and root has no other way; probe serve leaves the choice to its operator.
+	chromium.NoSandbox = chromium.NoSandbox || os.Geteuid() == 0
+	chromium.TempDir = d.command.Data
+	return probe.ServeOptions{
+		Chromium: chromium,
+		Secrets:  probe.Secrets{Preset: map[string]string{"SHOP_PASSWORD": demosite.DefaultPassword}},
+		Region:   region, Probe: "demo-" + region,
+		Data:   filepath.Join(d.command.Data, "probe-"+region),
+		Listen: net.JoinHostPort(host, strconv.Itoa(port)), BrowserSlots: 1, HTTPSlots: 4,
+		Grace: demoGrace, Server: server, Gate: gate,
+	}, nil
+}
+
+// How often the table is drawn: in place on a terminal, as a block of text elsewhere.
+const (
+	liveEvery  = time.Second
+	blockEvery = 15 * time.Second
+)
+
+// watch draws the table until ctx ends.
+func (d *demo) watch(ctx context.Context) {
+	last := time.Now()
+	ticker := time.NewTicker(liveEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if d.console.Live() || time.Since(last) >= blockEvery {
+			d.console.Refresh()
+			last = time.Now()
+		}
+	}
+}
+
+// drainLimit is longer than any start window and timeout of the scenarios together should be.
+const drainLimit = 90 * time.Second
+
+// drain waits until every slot has an end, or ctx ends: who presses Ctrl-C does not want to wait for the last verdict.
+func (d *demo) drain(ctx context.Context) {
+	d.await(ctx, drainLimit)
+}
+
+// settle gives the results that the probes published at their end time to arrive.
+func (d *demo) settle() {
+	d.await(context.Background(), 2*time.Second)
+}
+
+func (d *demo) await(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for d.unit.ledger.Pending() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// summarise prints what came of it all. Slots without an end are an error when the demo ended by itself.
+func (d *demo) summarise() error {
+	s := newSummary(d)
+	if d.command.Output == "json" {
+		if err := s.writeJSON(d.streams.Out); err != nil {
+			return err
+		}
+	} else {
+		s.writeText(d.streams.Out)
+	}
+	if d.command.For > 0 && s.Planned != s.Accounted {
+		return fmt.Errorf("account for slots: got %d of %d", s.Accounted, s.Planned)
+	}
+	return nil
+}
+

@@ -1,0 +1,105 @@
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"lastmile/internal/runs"
+)
+
+// summary is what a demo ends with. Its field names are for scripts.
+type summary struct {
+	Planned      int64                `json:"planned"`
+	Accounted    int64                `json:"accounted"`
+	Seconds      float64              `json:"seconds"`
+	Data         string               `json:"data"`
+	Faults       []string             `json:"faults"`
+	Regions      []regionSummary      `json:"regions"`
+	Combinations []combinationSummary `json:"combinations"`
+}
+
+type regionSummary struct {
+	Region    string           `json:"region"`
+	Planned   int64            `json:"planned"`
+	Accounted int64            `json:"accounted"`
+	States    runs.StateCounts `json:"states"`
+}
+
+type combinationSummary struct {
+	Scenario        string                `json:"scenario"`
+	Region          string                `json:"region"`
+	Network         string                `json:"network"`
+	Planned         int64                 `json:"planned"`
+	Accounted       int64                 `json:"accounted"`
+	States          runs.StateCounts      `json:"states"`
+	Reasons         map[runs.Reason]int64 `json:"reasons"`
+	P95MS           *float64              `json:"p95_ms"` // null without a successful run
+	P95UpperMS      *float64              `json:"p95_upper_ms"`
+	Samples         int                   `json:"samples"`
+	CacheHitRatio   *float64              `json:"cache_hit_ratio"` // null where no answer could have been a hit
+	BudgetRemaining *float64              `json:"budget_remaining"`
+	LastProblem     *runs.Cause           `json:"last_problem"`
+}
+
+func newSummary(d *demo) summary {
+	accounts := d.unit.ledger.Accounts(time.Now())
+	s := summary{Seconds: time.Since(d.started).Seconds(), Data: d.command.Data, Faults: append([]string{}, d.site.Faults().Active()...)}
+	for _, total := range runs.Totals(accounts) {
+		s.Planned += total.Planned
+		s.Accounted += total.Accounted
+		s.Regions = append(s.Regions, regionSummary{Region: total.Region, Planned: total.Planned, Accounted: total.Accounted, States: total.Counts})
+	}
+	for i := range accounts {
+		s.Combinations = append(s.Combinations, summariseCombination(&accounts[i]))
+	}
+	return s
+}
+
+func summariseCombination(a *runs.Account) combinationSummary {
+	out := combinationSummary{
+		Scenario: a.Scenario, Region: a.Region, Network: a.Network,
+		Planned: a.Counts.Planned(), Accounted: a.Counts.Accounted(), States: a.Counts, Reasons: a.Reasons, LastProblem: a.Last,
+	}
+	p95 := a.Latency[time.Hour].P95
+	out.Samples = p95.N
+	if p95.N > 0 {
+		out.P95MS = millis(p95.Value)
+	}
+	if p95.HasUpper {
+		out.P95UpperMS = millis(p95.Upper)
+	}
+	if ratio, ok := a.CacheRatio(); ok {
+		value := float64(ratio)
+		out.CacheHitRatio = &value
+	}
+	if a.Budget != nil {
+		value := float64(a.Budget.Remaining)
+		out.BudgetRemaining = &value
+	}
+	return out
+}
+
+func millis(d time.Duration) *float64 {
+	value := float64(d) / float64(time.Millisecond)
+	return &value
+}
+
+func (s *summary) writeJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(s)
+}
+
+func (s *summary) writeText(w io.Writer) {
+	for _, r := range s.Regions {
+		fmt.Fprintf(w, "%-8s %4d slots planned, %4d accounted for\n", r.Region, r.Planned, r.Accounted)
+	}
+	fmt.Fprintf(w, "%-8s %4d slots planned, %4d accounted for, in %.0f s\n", "all", s.Planned, s.Accounted, s.Seconds)
+	if open := s.Planned - s.Accounted; open > 0 {
+		fmt.Fprintf(w, "%d slots were still open when the demo stopped\n", open)
+	}
+	fmt.Fprintf(w, "data and log: %s\n", s.Data)
+}

@@ -1,0 +1,200 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lastmile/internal/bus"
+	"lastmile/internal/cli"
+	"lastmile/internal/exposition"
+	"lastmile/internal/fleet"
+	"lastmile/internal/ledger"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+	"lastmile/internal/scenariofile"
+	"lastmile/internal/schedule"
+)
+
+// unit is one coordinator with all its rooms connected.
+type unit struct {
+	log       *slog.Logger
+	set       scenariofile.Set
+	hub       *bus.Bus
+	opts      unitOptions
+	ledger    *ledger.Ledger
+	fleet     *fleet.Fleet
+	scheduler *schedule.Scheduler
+	metrics   *exposition.Coordinator
+	caughtUp  chan struct{}
+	ready     atomic.Bool
+}
+
+// unitOptions tune a unit.
+type unitOptions struct {
+	grace time.Duration      // from a slot's deadline to its verdict
+	ended func(*runs.Result) // called for each result that entered the ledger after the start
+}
+
+// newUnit connects the rooms.
+func newUnit(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts unitOptions) (*unit, error) {
+	for i := range set.Scenarios {
+		set.Scenarios[i].Resolve(set.Fleet)
+	}
+	u := &unit{
+		log: log, set: set, hub: hub, opts: opts,
+		ledger: ledger.New(), fleet: fleet.New(), caughtUp: make(chan struct{}),
+	}
+	u.ledger.Define(set.Scenarios)
+	u.metrics = exposition.NewCoordinator(exposition.CoordinatorSources{
+		Version:  cli.Version(version),
+		Accounts: func() []runs.Account { return u.ledger.Accounts(time.Now()) },
+		Probes:   func() []runs.ProbeStatus { return u.fleet.Probes(time.Now()) },
+		Bus:      u.busState,
+	})
+	u.scheduler = schedule.New(log, set.Scenarios, hub, hub, u.ledger, schedule.Options{DispatchLagged: u.metrics.DispatchLag})
+	return u, nil
+}
+
+// run works until ctx ends; no slot is planned after scheduling has ended.
+func (u *unit) run(ctx, scheduling context.Context, listener net.Listener) error {
+	if err := u.hub.EnsureStreams(ctx, u.set.Fleet.Regions); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return cli.Serve(ctx, listener, exposition.Handler(u.metrics.WritePrometheus, u.readiness)) })
+	group.Go(func() error { return u.hub.ServeHeartbeats(ctx, u.heard) })
+	group.Go(func() error { return u.follow(ctx) })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-u.caughtUp:
+		}
+		u.ready.Store(true)
+		u.log.Info("coordinator started", "scenarios", len(u.set.Scenarios), "regions", len(u.set.Fleet.Regions),
+			"metrics", "http://"+listener.Addr().String()+"/metrics")
+		return u.plan(ctx, scheduling)
+	})
+	group.Go(func() error { return u.closeMinutes(ctx) })
+	err := group.Wait()
+	u.log.Info("coordinator stopped")
+	return err
+}
+
+// plan runs the scheduler until either context ends.
+func (u *unit) plan(ctx, scheduling context.Context) error {
+	both, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(scheduling, cancel)()
+	return u.scheduler.Run(both)
+}
+
+// follow keeps the ledger in step with the streams.
+func (u *unit) follow(ctx context.Context) error {
+	replay := true
+	return u.hub.Follow(ctx, u.set.Fleet.Regions, bus.Handler{
+		Result: func(r runs.Result, _ bus.Meta) {
+			if u.ledger.Result(&r, replay) != ledger.Entered {
+				return
+			}
+			u.metrics.Observe(&r)
+			if !replay && u.opts.ended != nil {
+				u.opts.ended(&r)
+			}
+		},
+		Verdict: func(v runs.Verdict, _ bus.Meta) { u.ledger.Verdict(&v) },
+		CaughtUp: func() {
+			replay = false
+			close(u.caughtUp)
+		},
+		Rejected: func(err *bus.RejectedError) { u.log.Warn("message rejected", "err", err) },
+	})
+}
+
+// heard takes up a heartbeat.
+func (u *unit) heard(hb runs.Heartbeat) runs.HeartbeatReply {
+	now := time.Now()
+	u.fleet.Heard(&hb, now)
+	return runs.HeartbeatReply{ReceivedAt: now.UTC()}
+}
+
+// Reason implements ledger.Witness: it knows what was never ordered, and asks the fleet about the rest.
+func (u *unit) Reason(id runs.ID, region string, slot, deadline time.Time) runs.Reason {
+	if u.scheduler.Undispatched(id) {
+		return runs.ReasonCoordinatorDown
+	}
+	return u.fleet.Reason(id, region, slot, deadline)
+}
+
+// closeEvery is how often verdicts are looked for.
+const closeEvery = time.Second
+
+// closeMinutes writes the verdicts that are due, until ctx ends. A verdict that could not be written is due again.
+func (u *unit) closeMinutes(ctx context.Context) error {
+	ticker := time.NewTicker(closeEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if !u.ready.Load() {
+			continue
+		}
+		for _, v := range u.ledger.Closable(time.Now(), u.opts.grace, u) {
+			if _, err := u.hub.PublishVerdict(ctx, v); err != nil {
+				if ctx.Err() == nil {
+					u.log.Warn("verdict not written", "region", v.Region, "minute", v.Minute, "err", err)
+				}
+				break
+			}
+		}
+	}
+}
+
+// readiness says whether the ledger is complete and the bus is there.
+func (u *unit) readiness() error {
+	if !u.ready.Load() {
+		return fmt.Errorf("reading back the results")
+	}
+	if !u.hub.Stats().Connected {
+		return fmt.Errorf("not connected to the bus")
+	}
+	return nil
+}
+
+func (u *unit) busState() exposition.BusState {
+	s := u.hub.Stats()
+	rejected := map[string]int64{}
+	for kind, n := range s.Rejected {
+		rejected[string(kind)] = n
+	}
+	return exposition.BusState{Connected: s.Connected, Reconnects: s.Reconnects, Rejected: rejected}
+}
+
+// logRun returns a function that logs a run that ended.
+func logRun(log *slog.Logger) func(*runs.Result) {
+	return func(r *runs.Result) {
+		attrs := []any{"run_id", r.RunID, "state", r.State, "duration_ms", r.DurationMS}
+		if r.Cause != nil {
+			attrs = append(attrs, "class", r.Cause.Class, "step", r.Cause.Step, "detail", r.Cause.Detail)
+		}
+		log.Info("run ended", attrs...)
+	}
+}
+
+// combinations lists everything that is planned.
+func combinations(scenarios []scenario.Scenario) []scenario.Combination {
+	var out []scenario.Combination
+	for i := range scenarios {
+		out = append(out, scenarios[i].Combinations()...)
+	}
+	return out
+}

@@ -1,0 +1,20 @@
+// Command coordinator schedules journeys, accounts for every run and shows what came of them: as a service (coordinator serve), on one
+// machine with everything it needs (coordinator demo), or for the person who writes scenarios (validate, plan, schema).
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"lastmile/cmd/coordinator/app"
+	"lastmile/internal/cli"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := app.Main(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	stop()
+	os.Exit(code)
+}

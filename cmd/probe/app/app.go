@@ -1,0 +1,95 @@
+// Package app is the probe program: its commands, and the wiring of the rooms behind them.
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"lastmile/internal/browser"
+	"lastmile/internal/cli"
+	"lastmile/internal/httprunner"
+	"lastmile/internal/journey"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// version is set at build time.
+var version string
+
+// grammar is the command line.
+type grammar struct {
+	cli.Common
+
+	Serve serveCommand `cmd:"" help:"Join the fleet: take this region's runs off the bus, run them, report."`
+	Run   runCommand   `cmd:"" help:"Run one scenario here and now, with no fleet, and print what became of it."`
+}
+
+// Main runs the program and returns its exit status.
+func Main(ctx context.Context, args []string, streams cli.Streams) int {
+	about := cli.About{Name: "probe", Version: version, Description: "Runs scripted user journeys and measures what a user of this region would see."}
+	return cli.Main(ctx, about, &grammar{}, args, streams)
+}
+
+// Chromium holds the flags that say which browser to use and how.
+type Chromium struct {
+	ChromiumShell string `help:"Path of chromium-headless-shell; looked up where empty." type:"path"`
+	ChromiumFull  string `help:"Path of the full Chromium, for scenarios with engine: full; looked up where empty." type:"path"`
+	NoSandbox     bool   `help:"Start Chromium without its sandbox. Needed as root, and in containers that allow no user namespaces."`
+	TempDir       string `help:"Where Chromium's run directories are made; the system's where empty." type:"path"`
+}
+
+// Secrets holds the flags that say where secrets come from.
+type Secrets struct {
+	SecretsDir string            `help:"Directory with one file for each secret, named like it. Otherwise LASTMILE_SECRET_<NAME> is read." type:"path"`
+	Preset     map[string]string `kong:"-"` // given by a program that embeds the probe; wins
+}
+
+// lookup finds a secret's value.
+func (s Secrets) lookup(name string) (scenario.Secret, bool) {
+	if value, ok := s.Preset[name]; ok {
+		return scenario.Secret(value), true
+	}
+	if s.SecretsDir != "" {
+		if body, err := os.ReadFile(filepath.Join(s.SecretsDir, filepath.Base(name))); err == nil {
+			return scenario.Secret(strings.TrimRight(string(body), "\r\n")), true
+		}
+	}
+	value, ok := os.LookupEnv("LASTMILE_SECRET_" + name)
+	return scenario.Secret(value), ok
+}
+
+// newRunner wires the step loop to its executors. Where there is no Chromium, the runner has no browser and missing says why.
+func newRunner(log *slog.Logger, probe string, chromium Chromium, secrets Secrets) (runner *journey.Runner, missing, err error) {
+	web := httprunner.New(log, httprunner.Options{})
+	openers := journey.Openers{
+		HTTP: func(ctx context.Context, a *runs.Assignment) (journey.Executor, error) {
+			return opened(web.Open(ctx, a))
+		},
+	}
+	chrome, err := browser.New(log, browser.Options{
+		ShellPath: chromium.ChromiumShell, FullPath: chromium.ChromiumFull, NoSandbox: chromium.NoSandbox, TempDir: chromium.TempDir,
+	})
+	switch {
+	case errors.Is(err, browser.ErrNotFound):
+		missing = err
+	case err != nil:
+		return nil, nil, err
+	default:
+		openers.Browser = func(ctx context.Context, a *runs.Assignment) (journey.Executor, error) {
+			return opened(chrome.Open(ctx, a))
+		}
+	}
+	return journey.New(log, probe, openers, secrets.lookup), missing, nil
+}
+
+// opened keeps a nil session from becoming an executor that is not nil.
+func opened[S journey.Executor](s S, err error) (journey.Executor, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}

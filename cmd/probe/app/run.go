@@ -1,0 +1,138 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"lastmile/internal/cli"
+	"lastmile/internal/netprofile"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+	"lastmile/internal/scenariofile"
+)
+
+// runCommand runs one scenario file.
+type runCommand struct {
+	Chromium
+	Secrets
+	File    string   `arg:"" help:"Scenario file. The fleet's regions are read from regions.yaml beside it." type:"existingfile"`
+	Region  string   `help:"Region to run as; the scenario's first where empty."`
+	Network string   `help:"Network to run over; the scenario's first where empty."`
+	Var     []string `help:"Override a variable: name=value, or region:name=value." placeholder:"NAME=VALUE" sep:"none"`
+	Output  string   `help:"Form of the result: text or json." enum:"text,json" default:"text"`
+}
+
+// Run implements the command.
+func (c *runCommand) Run(ctx context.Context, streams cli.Streams, root *grammar) error {
+	a, err := c.assignment()
+	if err != nil {
+		return &cli.Status{Code: cli.ExitUsage, Err: err}
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "probe"
+	}
+	runner, missing, err := newRunner(root.Logger(streams.Err), host, c.Chromium, c.Secrets)
+	if err != nil {
+		return err
+	}
+	if missing != nil && a.Scenario.NeedsBrowser() {
+		return &cli.Status{Code: cli.ExitInvalid, Err: missing}
+	}
+	result := runner.Run(ctx, a)
+	if err := c.print(streams.Out, &result); err != nil {
+		return err
+	}
+	switch result.State {
+	case runs.StateFailed:
+		return &cli.Status{Code: cli.ExitFailed}
+	case runs.StateInvalid:
+		return &cli.Status{Code: cli.ExitInvalid}
+	}
+	return nil
+}
+
+// assignment makes the run's order from the file and the flags.
+func (c *runCommand) assignment() (*runs.Assignment, error) {
+	fleet, err := scenariofile.FleetOf(c.File)
+	if err != nil {
+		return nil, err
+	}
+	s, err := scenariofile.Load(c.File, fleet)
+	if err != nil {
+		return nil, err
+	}
+	s.Resolve(fleet)
+	if err := scenariofile.Override(&s, c.Var); err != nil {
+		return nil, err
+	}
+	region, err := choose("--region", c.Region, s.Regions)
+	if err != nil {
+		return nil, err
+	}
+	name, err := choose("--network", c.Network, netprofile.Names())
+	if err != nil {
+		return nil, err
+	}
+	if c.Network == "" {
+		name = s.NetworkNames()[0]
+	}
+	network, _ := netprofile.Lookup(name)
+	a := runs.NewAssignment(s, region, network, time.Now().UTC().Truncate(time.Second))
+	a.Trigger = runs.TriggerManual
+	a.Deadline = time.Now().Add(s.Timeout.D())
+	return &a, nil
+}
+
+// choose returns the flag's value if it is allowed, the first allowed one where the flag is empty.
+func choose(flag, got string, allowed []string) (string, error) {
+	if got == "" {
+		return allowed[0], nil
+	}
+	for _, a := range allowed {
+		if a == got {
+			return got, nil
+		}
+	}
+	return "", fmt.Errorf("%s: got %q, want one of %s", flag, got, strings.Join(allowed, ", "))
+}
+
+func (c *runCommand) print(w io.Writer, r *runs.Result) error {
+	if c.Output == "json" {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(r)
+	}
+	fmt.Fprintf(w, "%s  %s in %s over %s: %s in %.0f ms\n", r.RunID, r.Scenario, r.Region, r.Network, strings.ToUpper(string(r.State)), r.DurationMS)
+	for i := range r.Steps {
+		printStep(w, &r.Steps[i])
+	}
+	if r.Cause != nil {
+		fmt.Fprintf(w, "  cause: %s: %s\n", r.Cause.Class, r.Cause.Detail)
+	}
+	fmt.Fprintf(w, "  %d requests, CDN cache %d hits, %d misses; link %s (%s)\n", len(r.Requests), r.Cache.Hits, r.Cache.Misses, r.Link.Profile, r.Link.Mode)
+	return nil
+}
+
+func printStep(w io.Writer, s *runs.Step) {
+	fmt.Fprintf(w, "  %-9s %-16s %-14s", s.State, s.ID, s.Type)
+	if s.State != runs.StepSkipped {
+		fmt.Fprintf(w, " %7.0f ms %4d requests %9s", s.DurationMS, s.Requests, scenario.Bytes(s.Bytes))
+	}
+	if s.Attempts > 1 {
+		fmt.Fprintf(w, "  %d attempts", s.Attempts)
+	}
+	if v := s.Vitals; v != nil && v.LCP != nil {
+		fmt.Fprintf(w, "  LCP %.0f ms", *v.LCP)
+	}
+	fmt.Fprintln(w)
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(w, "            %s\n", warning)
+	}
+}

@@ -1,0 +1,173 @@
+package browser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// failure is what is wrong with the target. It is data, not a fault of ours.
+type failure struct {
+	class  runs.Class
+	detail string
+}
+
+// scriptFault is the class of what the page did unexpectedly.
+const scriptFault = runs.ClassScript
+
+// Error implements error.
+func (f *failure) Error() string { return string(f.class) + ": " + f.detail }
+
+func failf(class runs.Class, format string, args ...any) error {
+	return &failure{class: class, detail: fmt.Sprintf(format, args...)}
+}
+
+// action is one step under way.
+type action struct {
+	session *Session
+	step    *scenario.Step
+	scope   *scenario.Scope
+	out     runs.Step
+	before  document // when the step began
+	ours    time.Duration
+	doing   string // what a timeout would say
+}
+
+// Step executes one step. What is wrong with the target is in the returned step; an error means that we could not measure and
+// wraps a *runs.Fault. ctx ends at the step's limit. Not safe for concurrent use.
+func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *scenario.Scope) (runs.Step, error) {
+	a := &action{
+		session: s, step: step, scope: scope, before: s.tab.document(),
+		out: runs.Step{ID: step.ID, Type: step.Type, State: runs.StepPassed},
+	}
+	s.tab.begin(step.ID)
+	started := time.Now()
+	err := a.run(ctx)
+	a.out.DurationMS = max(0, float64(time.Since(started)-a.ours)/float64(time.Millisecond))
+	if err == nil && s.tab.document().commits > a.before.commits {
+		a.settle(ctx, started)
+		a.vitals(ctx)
+	}
+	cause, err := a.judge(ctx, err)
+	s.tab.mu.Lock()
+	a.out.Requests, a.out.Bytes = s.tab.traffic.stepTally()
+	if s.tab.traffic.forbidden != "" && err == nil {
+		cause = &runs.Cause{Class: runs.ClassBlockedHost,
+			Detail: fmt.Sprintf("request to %s: not in allowHosts, so it was blocked", s.tab.traffic.forbidden)}
+	}
+	s.tab.mu.Unlock()
+	if err != nil {
+		return a.out, err
+	}
+	if cause != nil {
+		a.out.State, a.out.Cause = runs.StepFailed, cause
+	}
+	return a.out, nil
+}
+
+// run acts, asserts and extracts.
+func (a *action) run(ctx context.Context) error {
+	var err error
+	switch a.step.Type {
+	case scenario.StepNavigate:
+		err = a.navigate(ctx)
+	case scenario.StepSetViewport:
+		err = a.setViewport(ctx)
+	case scenario.StepClick:
+		err = a.click(ctx)
+	case scenario.StepChange:
+		err = a.change(ctx)
+	case scenario.StepWaitForElement:
+		err = a.waitForElement(ctx)
+	default:
+		return fmt.Errorf("run step %s: got type %q, want a browser step", a.step.ID, a.step.Type)
+	}
+	if err == nil {
+		err = a.assertedEvents(ctx)
+	}
+	if err == nil {
+		err = a.assertions(ctx)
+	}
+	if err == nil {
+		err = a.extract(ctx)
+	}
+	return err
+}
+
+// judge sorts what ended the step: nothing, the target (a cause), or us (a fault).
+func (a *action) judge(ctx context.Context, err error) (*runs.Cause, error) {
+	if err == nil {
+		return nil, nil
+	}
+	var f *failure
+	failed := errors.As(err, &f)
+	switch {
+	case failed && ctx.Err() == nil:
+		return &runs.Cause{Class: f.class, Detail: f.detail}, nil
+	case errors.Is(err, errGone):
+		return &runs.Cause{Class: scriptFault, Detail: "the page closed its own window"}, nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		// A browser that hangs must not be taken for a slow target: it gets one more chance to show that it lives.
+		a.session.ping(context.WithoutCancel(ctx))
+		if fault := a.session.broke(); fault != nil {
+			return nil, fault
+		}
+		if failed {
+			return &runs.Cause{Class: f.class, Detail: f.detail}, nil
+		}
+		return &runs.Cause{Class: runs.ClassTimeout, Detail: "time is up while " + a.doing}, nil
+	}
+	return nil, a.session.faultOf(ctx, fmt.Errorf("step %s: %w", a.step.ID, err))
+}
+
+// The page is quiet after this long without a request in flight; it is given so long to become it.
+const (
+	quiet     = 500 * time.Millisecond
+	settleCap = 2 * time.Second
+)
+
+// settle waits until the page is quiet. A page that is not in time is left as it is.
+func (a *action) settle(ctx context.Context, started time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, settleCap)
+	defer cancel()
+	t := a.session.tab
+	for {
+		t.mu.Lock()
+		active, last, changed := t.traffic.active, t.traffic.lastEvent, t.changed
+		t.mu.Unlock()
+		var calm <-chan time.Time
+		if active == 0 {
+			if left := quiet - time.Since(last); left > 0 {
+				calm = time.After(left)
+			} else {
+				settled := max(float64(last.Sub(started))/float64(time.Millisecond), a.out.DurationMS)
+				a.out.SettledMS = &settled
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-calm:
+		case <-ctx.Done():
+			return
+		case <-a.session.wire.lost:
+			return
+		}
+	}
+}
+
+// vitals reads the web vitals of the document that the step led to. A page without them (no paint) is none the worse.
+func (a *action) vitals(ctx context.Context) {
+	got, err := evaluate[*runs.Vitals](ctx, a.session, `() => globalThis.lastmileVitals?.read() ?? null`)
+	if err != nil || got == nil {
+		a.session.log.Debug("no vitals", "step", a.step.ID, "err", err)
+		return
+	}
+	if *got != (runs.Vitals{}) {
+		a.out.Vitals = got
+	}
+}

@@ -1,0 +1,336 @@
+package browser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/page"
+
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// navigate opens a URL and waits for its load event; a page that sends itself on before that is followed.
+func (a *action) navigate(ctx context.Context) error {
+	url, err := a.scope.Expand(a.step.URL)
+	if err != nil {
+		return failf(scriptFault, "%v", err)
+	}
+	a.doing = "waiting for the response of " + plainURL(url)
+	e := a.session.tab.endpoint()
+	got, err := call(ctx, e, page.Navigate, page.NavigateParams{URL: url})
+	switch {
+	case ctx.Err() != nil && err != nil:
+		a.session.wire.post(e.id, page.StopLoading.Method, struct{}{})
+		return err
+	case err != nil:
+		return err
+	case got.ErrorText != "":
+		return a.netFailure(plainURL(url), got.ErrorText, got.LoaderID)
+	case got.LoaderID == "": // within the document
+		return nil
+	}
+	return a.loaded(ctx, func(d document) bool { return d.loader == got.LoaderID || d.commits > a.before.commits })
+}
+
+// loaded waits until the main frame shows a complete document that is as wanted, then looks at how it was answered.
+func (a *action) loaded(ctx context.Context, wanted func(document) bool) error {
+	t := a.session.tab
+	a.doing = "waiting for the page to load"
+	err := t.wait(ctx, func() bool { return t.doc.complete() && wanted(t.doc) })
+	if err != nil {
+		if ctx.Err() != nil {
+			a.session.wire.post(t.endpoint().id, page.StopLoading.Method, struct{}{})
+		}
+		return err
+	}
+	return a.answered()
+}
+
+// answered fails where the main document is an error: Chromium's own page for a network error, or one of the server's.
+func (a *action) answered() error {
+	t := a.session.tab
+	t.mu.Lock()
+	doc, hop := t.doc, t.traffic.documentOf(t.doc.loader)
+	var status int
+	var netError string
+	if hop != nil {
+		status, netError = hop.status, hop.Error
+	}
+	t.mu.Unlock()
+	if doc.failed && netError != "" && status < 400 {
+		return failf(classOfNetError(netError), "load %s: %s", plainURL(doc.url), netError)
+	}
+	return a.httpStatus(status)
+}
+
+// netFailure is the failure of a navigation that Chromium gave up. An error status without a body counts as the status.
+func (a *action) netFailure(url, text string, loader cdp.LoaderID) error {
+	t := a.session.tab
+	t.mu.Lock()
+	status := 0
+	if hop := t.traffic.documentOf(loader); hop != nil {
+		status = hop.status
+	}
+	t.mu.Unlock()
+	if err := a.httpStatus(status); err != nil {
+		return err
+	}
+	if status >= 400 { // and the step asks for that status
+		return nil
+	}
+	return failf(classOfNetError(text), "load %s: %s", url, text)
+}
+
+// httpStatus fails on 4xx and 5xx, unless an assertion asks for that very status.
+func (a *action) httpStatus(status int) error {
+	if status < 400 {
+		return nil
+	}
+	want := "2xx or 3xx"
+	for _, as := range a.step.Assert {
+		if len(as.Status) == 0 || as.Not {
+			continue
+		}
+		if as.Status.Has(status) {
+			return nil
+		}
+		want = as.Status.String()
+	}
+	class := runs.ClassHTTP4xx
+	if status >= 500 {
+		class = runs.ClassHTTP5xx
+	}
+	return failf(class, "status: got %d, want %s", status, want)
+}
+
+func (a *action) setViewport(ctx context.Context) error {
+	a.doing = "setting the viewport"
+	st, e := a.step, a.session.tab.endpoint()
+	scale := st.DeviceScaleFactor
+	if scale == 0 {
+		scale = a.session.device.scale
+	}
+	params := emulation.SetDeviceMetricsOverrideParams{
+		Width: int64(st.Width), Height: int64(st.Height), DeviceScaleFactor: scale, Mobile: st.IsMobile,
+		ScreenWidth: int64(st.Width), ScreenHeight: int64(st.Height),
+	}
+	if st.IsLandscape {
+		params.ScreenOrientation = &emulation.ScreenOrientation{Type: emulation.ScreenOrientationTypeLandscapePrimary, Angle: 90}
+	}
+	if _, err := call(ctx, e, emulation.SetDeviceMetricsOverride, params); err != nil {
+		return err
+	}
+	_, err := call(ctx, e, emulation.SetTouchEmulationEnabled, touchScreen(st.HasTouch))
+	return err
+}
+
+// click presses the element with the mouse. It does not wait for what the press causes: see assertedEvents.
+func (a *action) click(ctx context.Context) error {
+	l, err := newLookup(a.step.Selectors, a.scope)
+	if err != nil {
+		return failf(scriptFault, "%v", err)
+	}
+	at, err := a.ready(ctx, l, options{Press: true, Offset: offset{a.step.OffsetX, a.step.OffsetY}})
+	if err != nil {
+		return err
+	}
+	return a.press(ctx, at)
+}
+
+// press sends a click at a point: the pointer moves there, goes down and up.
+func (a *action) press(ctx context.Context, at sighting) error {
+	a.doing = "waiting for the page to take the click on " + a.out.Selector
+	e := a.session.tab.endpoint()
+	for _, event := range []input.DispatchMouseEventParams{
+		{Type: input.DispatchMouseEventTypeMouseMoved},
+		{Type: input.DispatchMouseEventTypeMousePressed, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: 1},
+		{Type: input.DispatchMouseEventTypeMouseReleased, Button: input.MouseButtonLeft, ClickCount: 1},
+	} {
+		event.X, event.Y = at.X, at.Y
+		if _, err := call(ctx, e, input.DispatchMouseEvent, event); err != nil && !errors.Is(stale(err), errStale) {
+			return err
+		}
+	}
+	return nil
+}
+
+// change gives the element a value. The value may be a secret: it goes into the page and nowhere else.
+func (a *action) change(ctx context.Context) error {
+	value, err := a.scope.Expand(a.step.Value)
+	if err != nil {
+		return failf(scriptFault, "%v", err)
+	}
+	l, err := newLookup(a.step.Selectors, a.scope)
+	if err != nil {
+		return failf(scriptFault, "%v", err)
+	}
+	at, err := a.ready(ctx, l, options{})
+	if err != nil {
+		return err
+	}
+	switch at.Kind {
+	case "select":
+		return a.choose(ctx, l, value)
+	case "toggle":
+		return a.toggle(ctx, l, value)
+	case "text":
+		return a.typeText(ctx, value)
+	case "value":
+		got, err := a.edit(ctx, "set", value)
+		if err == nil && got.State != "done" {
+			err = failf(scriptFault, "change %s: the field refused the value", a.out.Selector)
+		}
+		return err
+	}
+	return failf(scriptFault, "change %s: the element is not a form field", a.out.Selector)
+}
+
+// edit calls a function of change.js on the element that ready found.
+func (a *action) edit(ctx context.Context, function, value string) (edited, error) {
+	return evaluate[edited](ctx, a.session, `(f, value) => lastmile.change[f](value)`, function, value)
+}
+
+type edited struct {
+	State string `json:"state"`
+	Got   int    `json:"got"`
+}
+
+// choose selects an option, which may come late.
+func (a *action) choose(ctx context.Context, l *lookup, value string) error {
+	return a.poll(ctx, pollEvery, func() (bool, error) {
+		got, err := a.edit(ctx, "select", value)
+		if err != nil || got.State == "done" {
+			return true, err
+		}
+		_, err = a.ready(ctx, l, options{}) // the select may have been replaced with its options
+		a.doing = "waiting for the option in " + a.out.Selector
+		return false, err
+	})
+}
+
+func (a *action) toggle(ctx context.Context, l *lookup, value string) error {
+	got, err := a.edit(ctx, "toggle", value)
+	switch {
+	case err != nil || got.State == "done":
+		return err
+	case got.State == "refused":
+		return failf(scriptFault, "change %s: the value is not one that the control can have", a.out.Selector)
+	}
+	at, err := a.ready(ctx, l, options{Press: true})
+	if err != nil {
+		return err
+	}
+	if err := a.press(ctx, at); err != nil {
+		return err
+	}
+	got, err = a.edit(ctx, "toggle", value)
+	if err == nil && got.State != "done" {
+		err = failf(scriptFault, "change %s: the control did not change when it was pressed", a.out.Selector)
+	}
+	return err
+}
+
+// keepLimit is how long a page may take to show what was typed (frameworks write it back).
+const keepLimit = time.Second
+
+// typeText replaces the text of a field as if typed, and checks that the field kept it.
+func (a *action) typeText(ctx context.Context, value string) error {
+	got, err := a.edit(ctx, "begin", value)
+	if err != nil || got.State == "done" {
+		return err
+	}
+	a.doing = "waiting for the page to take the text for " + a.out.Selector
+	if _, err := call(ctx, a.session.tab.endpoint(), input.InsertText, input.InsertTextParams{Text: value}); err != nil {
+		return err
+	}
+	limit := time.Now().Add(keepLimit)
+	return a.poll(ctx, pollEvery, func() (bool, error) {
+		got, err := a.edit(ctx, "holds", value)
+		if err == nil && got.State != "done" && time.Now().After(limit) {
+			err = failf(scriptFault, "change %s: the field did not keep the text: got %d characters that differ, want %d",
+				a.out.Selector, got.Got, len([]rune(value)))
+		}
+		return got.State == "done", err
+	})
+}
+
+// waitForElement polls until the number of elements is as wanted. visible: true counts visible ones only; visible: false wants the
+// comparison with the visible ones not to hold, which by default means that there is none.
+func (a *action) waitForElement(ctx context.Context) error {
+	l, err := newLookup(a.step.Selectors, a.scope)
+	if err != nil {
+		return failf(scriptFault, "%v", err)
+	}
+	want, operator := 1, a.step.Operator
+	if a.step.Count != nil {
+		want = *a.step.Count
+	}
+	if operator == "" {
+		operator = ">="
+	}
+	return a.poll(ctx, pollElements, func() (bool, error) {
+		got, err := a.look(ctx, "count", options{}, l)
+		if err != nil {
+			return false, err
+		}
+		n, kind, inverted := got.Total, "", ""
+		if a.step.Visible != nil {
+			n, kind = got.Visible, "visible "
+		}
+		holds := compare(n, operator, want)
+		if a.step.Visible != nil && !*a.step.Visible {
+			holds, inverted = !holds, "not "
+		}
+		a.doing = fmt.Sprintf("waiting for %s: got %d %selements, want %s%s %d", l, n, kind, inverted, operator, want)
+		return holds, nil
+	})
+}
+
+func compare(n int, operator string, want int) bool {
+	switch operator {
+	case "==":
+		return n == want
+	case "<=":
+		return n <= want
+	}
+	return n >= want
+}
+
+// assertedEvents waits for the navigations that the step must cause. A navigate step's own navigation is the first.
+func (a *action) assertedEvents(ctx context.Context) error {
+	for _, event := range a.step.AssertedEvents {
+		if err := a.navigated(ctx, event); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// navigated waits until the main frame has moved since the step began, to a complete document with the wanted URL. Moves within a
+// document (history.pushState) count.
+func (a *action) navigated(ctx context.Context, event scenario.AssertedEvent) error {
+	pattern, err := a.scope.Expand(event.URL)
+	if err != nil {
+		return failf(scriptFault, "%v", err)
+	}
+	moved := func(d document) bool {
+		return d.moves > a.before.moves && (pattern == "" || d.failed || scenario.Glob(pattern, d.url))
+	}
+	err = a.loaded(ctx, moved)
+	if err != nil && ctx.Err() != nil {
+		d := a.session.tab.document()
+		switch {
+		case d.moves == a.before.moves:
+			a.doing = "waiting for a navigation: there was none"
+		case pattern != "" && !scenario.Glob(pattern, d.url):
+			return failf(runs.ClassAssertion, "navigation: got %s, want %s", plainURL(d.url), pattern)
+		}
+	}
+	return err
+}

@@ -1,0 +1,31 @@
+package traffic
+
+import (
+	"strings"
+
+	"lastmile/internal/runs"
+)
+
+// classOfNetError sorts Chromium's network errors (net/base/net_error_list.h), such as net::ERR_NAME_NOT_RESOLVED.
+func classOfNetError(text string) runs.Class {
+	name := strings.TrimPrefix(text, "net::ERR_")
+	for _, group := range []struct {
+		class    runs.Class
+		prefixes []string
+	}{
+		{runs.ClassDNS, []string{"NAME_NOT_RESOLVED", "NAME_RESOLUTION_FAILED", "DNS_", "ICANN_NAME_COLLISION"}},
+		{runs.ClassTLS, []string{"CERT_", "SSL_", "BAD_SSL_", "CERTIFICATE_", "ECH_", "QUIC_HANDSHAKE_FAILED"}},
+		{runs.ClassTimeout, []string{"TIMED_OUT", "CONNECTION_TIMED_OUT"}},
+		{runs.ClassConnect, []string{
+			"CONNECTION_", "ADDRESS_", "INTERNET_DISCONNECTED", "NETWORK_", "SOCKET_", "SOCKS_", "EMPTY_RESPONSE", "PROXY_", "TUNNEL_",
+			"UNSAFE_PORT",
+		}},
+	} {
+		for _, prefix := range group.prefixes {
+			if strings.HasPrefix(name, prefix) {
+				return group.class
+			}
+		}
+	}
+	return runs.ClassScript
+}

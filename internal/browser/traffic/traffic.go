@@ -1,0 +1,341 @@
+package traffic
+
+import (
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chromedp/cdproto"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
+
+	"lastmile/internal/cachestate"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// maxRequests bounds the requests that are kept of a run; more are only counted.
+const maxRequests = 2000
+
+// traffic is the account of a run's requests, made from Network events. Its owner locks.
+type traffic struct {
+	sc        *scenario.Scenario
+	step      string
+	hops      []*hop // in order of start
+	total     int
+	stepFrom  int // total at the start of the step
+	exchanges map[network.RequestID]*exchange
+	active    int       // exchanges under way that a page waits for
+	lastEvent time.Time // when active last changed
+	forbidden string    // the first host outside allowHosts that the step tried to reach
+}
+
+// exchange is what shares one request id: a request and the redirects before it. ExtraInfo events come in the order of the hops,
+// each before or after its main event.
+type exchange struct {
+	hops   []*hop
+	loader cdp.LoaderID
+	extras []network.EventResponseReceivedExtraInfo
+	joined int
+	active bool
+	memory bool
+}
+
+// hop is one request on its way.
+type hop struct {
+	runs.Request
+	status     int // as the page sees it: 200 where the network said 304
+	headers    http.Header
+	timing     *network.ResourceTiming
+	wantsExtra bool
+	answered   bool
+}
+
+func newTraffic(sc *scenario.Scenario) traffic {
+	return traffic{sc: sc, exchanges: map[network.RequestID]*exchange{}, lastEvent: time.Now()}
+}
+
+func (t *traffic) begin(step string) {
+	t.step, t.stepFrom, t.forbidden = step, t.total, ""
+}
+
+func (t *traffic) event(msg *cdproto.Message) {
+	switch msg.Method {
+	case cdproto.EventNetworkRequestWillBeSent:
+		if ev, ok := decode[network.EventRequestWillBeSent](msg); ok {
+			t.willBeSent(&ev)
+		}
+	case cdproto.EventNetworkResponseReceived:
+		if ev, ok := decode[network.EventResponseReceived](msg); ok {
+			if x := t.exchanges[ev.RequestID]; x != nil {
+				x.answer(ev.Response, ev.HasExtraInfo)
+			}
+		}
+	case cdproto.EventNetworkResponseReceivedExtraInfo:
+		if ev, ok := decode[network.EventResponseReceivedExtraInfo](msg); ok {
+			if x := t.exchanges[ev.RequestID]; x != nil {
+				x.extras = append(x.extras, ev)
+				x.join()
+			}
+		}
+	case cdproto.EventNetworkRequestServedFromCache:
+		if ev, ok := decode[network.EventRequestServedFromCache](msg); ok {
+			if x := t.exchanges[ev.RequestID]; x != nil {
+				x.memory = true
+			}
+		}
+	case cdproto.EventNetworkLoadingFinished, cdproto.EventNetworkLoadingFailed:
+		t.ended(msg)
+	case cdproto.EventNetworkWebSocketCreated, cdproto.EventNetworkWebSocketHandshakeResponseReceived:
+		t.socket(msg)
+	}
+}
+
+func (t *traffic) ended(msg *cdproto.Message) {
+	if ev, ok := decode[network.EventLoadingFinished](msg); ok && msg.Method == cdproto.EventNetworkLoadingFinished {
+		if x := t.exchanges[ev.RequestID]; x != nil {
+			x.last().finish(ev.Timestamp.Float64(), ev.EncodedDataLength)
+			t.deactivate(x)
+		}
+	}
+	if ev, ok := decode[network.EventLoadingFailed](msg); ok && msg.Method == cdproto.EventNetworkLoadingFailed {
+		if x := t.exchanges[ev.RequestID]; x != nil {
+			x.last().Error = ev.ErrorText
+			t.deactivate(x)
+		}
+	}
+}
+
+func (t *traffic) willBeSent(ev *network.EventRequestWillBeSent) {
+	x := t.exchanges[ev.RequestID]
+	if x != nil && ev.RedirectResponse == nil {
+		return // the same request seen by a second session
+	}
+	if x != nil {
+		x.answer(ev.RedirectResponse, ev.RedirectHasExtraInfo)
+		x.last().finish(ev.Timestamp.Float64(), ev.RedirectResponse.EncodedDataLength)
+	}
+	h := t.start(ev.Request.URL, ev.Request.Method)
+	if h == nil {
+		if x != nil { // redirected to where no account is kept
+			t.deactivate(x)
+			delete(t.exchanges, ev.RequestID)
+		}
+		return
+	}
+	if x == nil {
+		x = &exchange{loader: ev.LoaderID}
+		t.exchanges[ev.RequestID] = x
+		switch ev.Type {
+		case network.ResourceTypeEventSource, network.ResourceTypePing, network.ResourceTypeCSPViolationReport:
+		default:
+			x.active = true
+			t.active++
+			t.lastEvent = time.Now()
+		}
+	}
+	x.hops = append(x.hops, h)
+}
+
+// start opens the account of a request; nil where it is not one of the network's, or over the limit.
+func (t *traffic) start(raw, method string) *hop {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return nil // data:, blob:, about:
+	}
+	switch u.Scheme {
+	case "http", "https", "ws", "wss":
+	default:
+		return nil
+	}
+	if host := u.Hostname(); t.forbidden == "" && !t.sc.AllowsHost(host) {
+		t.forbidden = host
+	}
+	t.total++
+	if len(t.hops) == maxRequests {
+		return nil
+	}
+	h := &hop{Request: runs.Request{Step: t.step, URL: plainURL(raw), Method: method}}
+	t.hops = append(t.hops, h)
+	return h
+}
+
+// socket keeps account of a WebSocket's handshake.
+func (t *traffic) socket(msg *cdproto.Message) {
+	if msg.Method == cdproto.EventNetworkWebSocketCreated {
+		if ev, ok := decode[network.EventWebSocketCreated](msg); ok && t.exchanges[ev.RequestID] == nil {
+			if h := t.start(ev.URL, http.MethodGet); h != nil {
+				t.exchanges[ev.RequestID] = &exchange{hops: []*hop{h}}
+			}
+		}
+		return
+	}
+	if ev, ok := decode[network.EventWebSocketHandshakeResponseReceived](msg); ok {
+		if x := t.exchanges[ev.RequestID]; x != nil {
+			h := x.last()
+			h.answered, h.status, h.Status, h.headers = true, int(ev.Response.Status), int(ev.Response.Status), headersOf(ev.Response.Headers)
+		}
+	}
+}
+
+func (t *traffic) deactivate(x *exchange) {
+	if x.active {
+		x.active = false
+		t.active--
+		t.lastEvent = time.Now()
+	}
+}
+
+// forget stops waiting for what the previous document had under way: not every such request gets an end of its own.
+func (t *traffic) forget(loader cdp.LoaderID) {
+	for _, x := range t.exchanges {
+		if x.active && x.loader != loader {
+			t.deactivate(x)
+		}
+	}
+}
+
+// documentOf returns the last hop of the request for a document, whose id is that of its loader; nil where there is none.
+func (t *traffic) documentOf(loader cdp.LoaderID) *hop {
+	if x := t.exchanges[network.RequestID(loader)]; x != nil && len(x.hops) > 0 {
+		return x.last()
+	}
+	return nil
+}
+
+// stepTally counts the requests that the step has started, and the bytes received for them so far.
+func (t *traffic) stepTally() (requests int, bytes int64) {
+	for _, h := range t.hops[min(t.stepFrom, len(t.hops)):] {
+		bytes += h.Bytes
+	}
+	return t.total - t.stepFrom, bytes
+}
+
+func (t *traffic) requests() (kept []runs.Request, dropped int) {
+	kept = make([]runs.Request, 0, len(t.hops))
+	for _, h := range t.hops {
+		h.classify(t.sc.Routing)
+		kept = append(kept, h.Request)
+	}
+	return kept, t.total - len(t.hops)
+}
+
+func (x *exchange) last() *hop { return x.hops[len(x.hops)-1] }
+
+// answer records the response to the last hop.
+func (x *exchange) answer(r *network.Response, hasExtra bool) {
+	h := x.last()
+	h.answered, h.wantsExtra = true, hasExtra
+	h.status, h.Status = int(r.Status), int(r.Status)
+	h.Protocol = r.Protocol
+	if r.RemoteIPAddress != "" {
+		h.RemoteAddr = net.JoinHostPort(strings.Trim(r.RemoteIPAddress, "[]"), strconv.FormatInt(r.RemotePort, 10))
+	}
+	h.headers = headersOf(r.Headers)
+	switch {
+	case r.FromServiceWorker:
+		h.BrowserCache = "service-worker"
+	case r.FromPrefetchCache:
+		h.BrowserCache = "prefetch"
+	case x.memory:
+		h.BrowserCache = "memory"
+	case r.FromDiskCache:
+		h.BrowserCache = "disk"
+	default:
+		h.Bytes = int64(r.EncodedDataLength) // what has come so far
+	}
+	h.timing = r.Timing
+	x.join()
+}
+
+// join gives ExtraInfo, which has what was really on the wire, to the hops that have one coming, in order.
+func (x *exchange) join() {
+	for _, h := range x.hops[x.joined:] {
+		switch {
+		case !h.answered || h.wantsExtra && len(x.extras) == 0:
+			return
+		case h.wantsExtra:
+			h.Status = int(x.extras[0].StatusCode) // 304 where a stored response was revalidated
+			h.headers = headersOf(x.extras[0].Headers)
+			if h.Status == http.StatusNotModified && h.BrowserCache == "disk" {
+				h.BrowserCache = ""
+			}
+			x.extras = x.extras[1:]
+		}
+		x.joined++
+	}
+}
+
+// finish records the end of the response; at is in seconds of Chromium's clock.
+func (h *hop) finish(at, bytes float64) {
+	if h.BrowserCache != "" {
+		return // sizes and times are those of the first delivery
+	}
+	h.Bytes = int64(bytes)
+	if h.timing != nil {
+		h.Phases = phasesOf(h.timing, at)
+	}
+}
+
+// classify fills in what the response's headers say.
+func (h *hop) classify(routing *scenario.Routing) {
+	if h.headers == nil || h.BrowserCache != "" {
+		return
+	}
+	h.Cache = cachestate.Classify(h.headers)
+	if routing != nil && routing.Header != "" {
+		h.ServedRegion = h.headers.Get(routing.Header)
+	}
+}
+
+// phasesOf splits a request's time; t counts milliseconds from t.RequestTime (seconds), -1 for what did not happen.
+func phasesOf(t *network.ResourceTiming, end float64) runs.Phases {
+	span := func(from, to float64) *float64 {
+		if from < 0 || to < from {
+			return nil
+		}
+		return new(to - from)
+	}
+	firstByte := t.ReceiveHeadersStart
+	if firstByte <= 0 {
+		firstByte = t.ReceiveHeadersEnd
+	}
+	p := runs.Phases{
+		DNS: span(t.DNSStart, t.DNSEnd), Connect: span(t.ConnectStart, t.ConnectEnd), TLS: span(t.SslStart, t.SslEnd),
+		Send: span(t.SendStart, t.SendEnd), Wait: span(t.SendEnd, firstByte),
+		Receive: span(t.ReceiveHeadersEnd, (end-t.RequestTime)*1000),
+	}
+	for _, start := range []float64{t.DNSStart, t.ConnectStart, t.SendStart} {
+		if start >= 0 {
+			p.Blocked = new(start)
+			break
+		}
+	}
+	return p
+}
+
+// headersOf converts the protocol's headers, in which several values of a name are lines of one.
+func headersOf(in network.Headers) http.Header {
+	out := make(http.Header, len(in))
+	for name, value := range in {
+		if text, ok := value.(string); ok {
+			out[http.CanonicalHeaderKey(name)] = strings.Split(text, "\n")
+		}
+	}
+	return out
+}
+
+// plainURL removes from a URL what may be private: query, fragment and userinfo.
+func plainURL(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		raw, _, _ = strings.Cut(raw, "#")
+		raw, _, _ = strings.Cut(raw, "?")
+		return raw
+	}
+	u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment, u.User = "", false, "", "", nil
+	return u.String()
+}

@@ -1,0 +1,81 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"lastmile/internal/runs"
+)
+
+// headroom is what a message needs beside its body.
+const headroom = 4 << 10
+
+// PublishResult stores a result on the bus and returns when the server has it on disk. It may be repeated: the server drops the
+// same execution of the same run by the same probe for ten minutes, the ledger for ever. A result larger than the server takes
+// loses its last requests, which is logged. Without ErrUnavailable in it, an error is final for this result.
+func (b *Bus) PublishResult(ctx context.Context, r runs.Result) error {
+	what := "publish result " + string(r.RunID)
+	if err := checkResult(&r); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	ctx, cancel := b.within(ctx)
+	defer cancel()
+	if err := b.awaitConnected(ctx); err != nil {
+		return fault(what, err)
+	}
+	body, dropped, err := encodeResult(r, int(b.nc.MaxPayload())-headroom)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if dropped > 0 {
+		b.log.Warn("result too large, last requests left out", "run_id", r.RunID, "dropped", dropped, "requests", len(r.Requests))
+	}
+	msg := nats.NewMsg(resultSubject(&r))
+	msg.Header.Set(runHeader, string(r.RunID))
+	msg.Data = body
+	// The start tells a second execution from a repeat of the first: which of two counts is the ledger's to say.
+	id := fmt.Sprintf("%s/%s/%d", r.RunID, r.Probe, r.StartedAt.UnixMilli())
+	if _, err := b.js.PublishMsg(ctx, msg, jetstream.WithMsgID(id), jetstream.WithExpectStream(resultsStream(r.Region))); err != nil {
+		return fault(what, err)
+	}
+	return nil
+}
+
+// encodeResult makes the body of a result of at most limit bytes. Where the whole does not fit, the last requests are left out
+// and their number is returned: counts, steps and cause stay true.
+func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error) {
+	if body, err = json.Marshal(&r); err != nil {
+		return nil, 0, err
+	}
+	if len(body) <= limit {
+		return body, 0, nil
+	}
+	all := r.Requests
+	sizes := make([]int, len(all))
+	room := limit - len(body)
+	for i := range all {
+		one, err := json.Marshal(&all[i])
+		if err != nil {
+			return nil, 0, err
+		}
+		sizes[i] = len(one) + 1 // with its comma
+		room += sizes[i]
+	}
+	keep := 0
+	for keep < len(all) && sizes[keep] <= room {
+		room -= sizes[keep]
+		keep++
+	}
+	r.Requests = all[:keep]
+	if body, err = json.Marshal(&r); err != nil {
+		return nil, 0, err
+	}
+	if len(body) > limit {
+		return nil, 0, fmt.Errorf("got %d bytes without requests, want at most %d: %w", len(body), limit, nats.ErrMaxPayload)
+	}
+	return body, len(all) - keep, nil
+}

@@ -1,0 +1,116 @@
+package exposition
+
+import (
+	"io"
+	"sync"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// DefaultMaxSeries is the cap on the series of a coordinator: room for some 4,000 combinations.
+const DefaultMaxSeries = 500_000
+
+// CoordinatorSources are what a coordinator's metrics are read from at each scrape. All functions must be set, and safe for
+// concurrent use.
+type CoordinatorSources struct {
+	Version           string
+	Accounts          func() []runs.Account
+	Probes            func() []runs.ProbeStatus
+	Bus               func() BusState
+	DispatchFailures  func() int64
+	HeartbeatsRefused func() int64
+	MaxSeries         int // cap on series; 0 = DefaultMaxSeries
+}
+
+// BusState is the coordinator's connection to the bus.
+type BusState struct {
+	Connected  bool
+	Reconnects int64
+	Rejected   map[string]int64 // messages that could not be used, by kind; every kind, zeros included
+}
+
+// Coordinator writes the coordinator's metrics. It is safe for concurrent use.
+type Coordinator struct {
+	sources   CoordinatorSources
+	maxSeries int
+	set       *metrics.Set
+	sheets    sync.Pool // of *sheet: a scrape of a large fleet fills tens of megabytes
+
+	mu          sync.RWMutex
+	instruments map[scenario.Combination]*instruments
+	lag         map[string]*metrics.PrometheusHistogram
+	reserved    int   // series of the instruments
+	dropped     int64 // series that the cap has kept out
+}
+
+// NewCoordinator returns the metrics of a coordinator.
+func NewCoordinator(sources CoordinatorSources) *Coordinator {
+	c := &Coordinator{
+		sources:     sources,
+		maxSeries:   sources.MaxSeries,
+		set:         metrics.NewSet(),
+		instruments: map[scenario.Combination]*instruments{},
+		lag:         map[string]*metrics.PrometheusHistogram{},
+	}
+	if c.maxSeries == 0 {
+		c.maxSeries = DefaultMaxSeries
+	}
+	c.sheets.New = func() any { return newSheet(c.maxSeries) }
+	return c
+}
+
+// WritePrometheus writes all metrics in the text exposition format. What does not fit under the cap on series is left out by whole
+// probes and combinations, the last by name first, and counted.
+func (c *Coordinator) WritePrometheus(w io.Writer) {
+	s := c.sheets.Get().(*sheet)
+	defer c.sheets.Put(s)
+	s.reset()
+	s.coordinator(&c.sources)
+	s.series += s.take(c.set.WritePrometheus)
+	for _, p := range c.sources.Probes() {
+		s.block(func() { s.probe(&p) })
+	}
+	accounts := c.sources.Accounts()
+	for i := range accounts {
+		s.block(func() { s.account(&accounts[i]) })
+	}
+	c.mu.Lock()
+	c.dropped += int64(s.dropped)
+	dropped := c.dropped
+	c.mu.Unlock()
+	s.int("lastmile_series_dropped_total", nil, dropped)
+	s.int("lastmile_series", nil, int64(s.series)+1)
+	s.process()
+	s.writeTo(w)
+}
+
+// coordinator adds what is said of the coordinator itself.
+func (s *sheet) coordinator(from *CoordinatorSources) {
+	s.int("lastmile_coordinator_info", s.labels[:0].with("version", from.Version), 1)
+	bus := from.Bus()
+	s.bool("lastmile_bus_connected", nil, bus.Connected)
+	s.int("lastmile_nats_reconnects_total", nil, bus.Reconnects)
+	for _, kind := range sortedKeys(bus.Rejected) {
+		s.int("lastmile_bus_rejected_total", s.labels[:0].with("kind", kind), bus.Rejected[kind])
+	}
+	s.int("lastmile_dispatch_failures_total", nil, from.DispatchFailures())
+	s.int("lastmile_heartbeats_refused_total", nil, from.HeartbeatsRefused())
+}
+
+// probe adds a probe as its last heartbeat showed it.
+func (s *sheet) probe(p *runs.ProbeStatus) {
+	s.labels = s.labels[:0].with("region", p.Region).with("probe", p.Name)
+	l := s.labels
+	s.bool("lastmile_probe_up", l, p.Up)
+	s.timestamp("lastmile_probe_last_seen_timestamp_seconds", l, p.LastSeen)
+	s.seconds("lastmile_probe_clock_offset_seconds", l, p.ClockOffset)
+	s.int("lastmile_probe_slots", l, int64(p.Slots))
+	s.int("lastmile_probe_busy_slots", l, int64(p.Running))
+	s.int("lastmile_probe_spool_results", l, int64(p.Spooled))
+	s.bool("lastmile_probe_browser_available", l, p.Browser)
+	s.int("lastmile_probe_rejected_total", l, p.Rejected)
+	s.int("lastmile_probe_info", l.with("version", p.Version), 1)
+}

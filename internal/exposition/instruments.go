@@ -1,0 +1,233 @@
+package exposition
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// other is the label value for what has no name of its own.
+const other = "other"
+
+// maxSteps bounds the steps of a scenario that have a series of their own.
+const maxSteps = 100
+
+// The bounds beyond which a number in a result is nonsense and would spoil a counter for good.
+const (
+	maxPhaseMS = 1e9
+	maxBytes   = 1 << 50
+)
+
+// instruments count what the ledger does not keep of one combination's results.
+type instruments struct {
+	duration *metrics.PrometheusHistogram
+	phases   []phase
+	received *metrics.Counter
+	steps    map[string]*metrics.Counter // with "other"
+}
+
+type phase struct {
+	of    func(*runs.Phases) *float64
+	sum   *metrics.FloatCounter
+	count *metrics.Counter
+}
+
+// phaseKind is a phase of a request that is exported.
+type phaseKind struct {
+	name string
+	of   func(*runs.Phases) *float64
+}
+
+func phaseKinds() []phaseKind {
+	return []phaseKind{
+		{"dns", func(p *runs.Phases) *float64 { return p.DNS }},
+		{"connect", func(p *runs.Phases) *float64 { return p.Connect }},
+		{"tls", func(p *runs.Phases) *float64 { return p.TLS }},
+		{"wait", func(p *runs.Phases) *float64 { return p.Wait }},
+		{"receive", func(p *runs.Phases) *float64 { return p.Receive }},
+	}
+}
+
+// newInstruments makes the instruments of a combination and says how many series they have. The set owns what is in them: making
+// them again gives the same ones, with the buckets of the first time.
+func newInstruments(set *metrics.Set, c scenario.Combination, bounds []float64, steps []string) (in *instruments, series int) {
+	l := combinationLabels(nil, c)
+	in = &instruments{
+		duration: set.GetOrCreatePrometheusHistogramExt(fullName("lastmile_run_duration_seconds", l), bounds),
+		received: set.GetOrCreateCounter(fullName("lastmile_bytes_total", l.with("direction", "received"))),
+		steps:    map[string]*metrics.Counter{},
+	}
+	for _, kind := range phaseKinds() {
+		in.phases = append(in.phases, phase{
+			of:    kind.of,
+			sum:   set.GetOrCreateFloatCounter(fullName("lastmile_phase_duration_seconds_sum", l.with("phase", kind.name))),
+			count: set.GetOrCreateCounter(fullName("lastmile_phase_duration_seconds_count", l.with("phase", kind.name))),
+		})
+	}
+	for _, step := range steps {
+		in.steps[step] = set.GetOrCreateCounter(fullName("lastmile_step_failures_total", l.with("step", step)))
+	}
+	return in, instrumentSeries(bounds, steps)
+}
+
+// instrumentSeries is the number of series of instruments with these bounds and steps.
+func instrumentSeries(bounds []float64, steps []string) int {
+	return len(bounds) + 3 + 1 + 2*len(phaseKinds()) + len(steps) // 3: le="+Inf", sum, count
+}
+
+// observe takes up a result.
+func (in *instruments) observe(r *runs.Result) {
+	if !r.State.Measured() {
+		return
+	}
+	if r.State != runs.StateFailed {
+		in.duration.Update(r.Duration().Seconds())
+	}
+	for i := range r.Requests {
+		in.request(&r.Requests[i])
+	}
+	for i := range r.Steps {
+		if r.Steps[i].State != runs.StepFailed {
+			continue
+		}
+		counter, ok := in.steps[r.Steps[i].ID]
+		if !ok {
+			counter = in.steps[other]
+		}
+		counter.Inc()
+	}
+}
+
+// request takes up a request that went over the network.
+func (in *instruments) request(q *runs.Request) {
+	if q.BrowserCache != "" {
+		return
+	}
+	if q.Bytes > 0 && q.Bytes < maxBytes {
+		in.received.AddInt64(q.Bytes)
+	}
+	for _, p := range in.phases {
+		if ms := p.of(&q.Phases); ms != nil && *ms >= 0 && *ms < maxPhaseMS {
+			p.sum.Add(*ms / 1000)
+			p.count.Inc()
+		}
+	}
+}
+
+// stepNames lists the ids under which a scenario's steps report, and "other".
+func stepNames(s *scenario.Scenario) []string {
+	names := []string{other}
+	for i := range s.Steps {
+		id := s.Steps[i].ID
+		if id == "" {
+			id = strconv.Itoa(i + 1)
+		}
+		if len(names) <= maxSteps && !slices.Contains(names, id) {
+			names = append(names, id)
+		}
+	}
+	return names
+}
+
+// Define opens the series of every combination of the scenarios, so that all counters exist from the start. A combination that
+// is defined again gets the series of new steps and keeps the buckets it has. Regions must be resolved.
+func (c *Coordinator) Define(scenarios []scenario.Scenario) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range scenarios {
+		s := &scenarios[i]
+		steps := stepNames(s)
+		for _, combination := range s.Combinations() {
+			c.admit(combination, runBuckets(combination.Network, s.Timeout.D(), thresholds(s)), steps)
+			c.region(combination.Region)
+		}
+	}
+}
+
+// Observe takes up a result that the ledger has entered.
+func (c *Coordinator) Observe(r *runs.Result) {
+	combination := r.Combination()
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if in, ok := c.instruments[combination]; ok {
+		in.observe(r)
+		return
+	}
+	c.mu.RUnlock()
+	c.mu.Lock()
+	in := c.admit(combination, runBuckets(combination.Network, unknownTimeout, nil), []string{other})
+	c.mu.Unlock()
+	c.mu.RLock()
+	if in != nil {
+		in.observe(r)
+	}
+}
+
+// DispatchLag takes up how long after its slot an assignment was on the bus. What is early counts as on time.
+func (c *Coordinator) DispatchLag(region string, lag time.Duration) {
+	c.mu.Lock()
+	h := c.region(region)
+	c.mu.Unlock()
+	if h != nil {
+		h.Update(max(lag, 0).Seconds())
+	}
+}
+
+// admit returns the instruments of a combination, or nil where the cap does not allow new ones. The caller holds the lock.
+func (c *Coordinator) admit(combination scenario.Combination, bounds []float64, steps []string) *instruments {
+	in, known := c.instruments[combination]
+	if known {
+		steps = slices.DeleteFunc(slices.Clone(steps), func(step string) bool { return in.steps[step] != nil })
+		if !c.reserve(len(steps)) {
+			return in
+		}
+		l := combinationLabels(nil, combination)
+		for _, step := range steps {
+			in.steps[step] = c.set.GetOrCreateCounter(fullName("lastmile_step_failures_total", l.with("step", step)))
+		}
+		return in
+	}
+	if !c.reserve(instrumentSeries(bounds, steps)) {
+		return nil
+	}
+	in, _ = newInstruments(c.set, combination, bounds, steps)
+	c.instruments[combination] = in
+	return in
+}
+
+// region returns the histogram of a region's dispatch lag, or nil where the cap does not allow a new one. The caller holds the lock.
+func (c *Coordinator) region(name string) *metrics.PrometheusHistogram {
+	if h, ok := c.lag[name]; ok {
+		return h
+	}
+	bounds := lagBuckets()
+	if !c.reserve(len(bounds) + 3) {
+		return nil
+	}
+	h := c.set.GetOrCreatePrometheusHistogramExt(fullName("lastmile_dispatch_lag_seconds", labels(nil).with("region", name)), bounds)
+	c.lag[name] = h
+	return h
+}
+
+// reserve takes series from the half of the cap that is for what is counted here; the other half is the ledger's.
+func (c *Coordinator) reserve(series int) bool {
+	if c.reserved+series > c.maxSeries/2 {
+		c.dropped += int64(series)
+		return false
+	}
+	c.reserved += series
+	return true
+}
+
+// fullName is a series as the set names it.
+func fullName(name string, l labels) string { return name + "{" + string(l) + "}" }
+
+// combinationLabels adds the three labels of a combination.
+func combinationLabels(l labels, c scenario.Combination) labels {
+	return l.with("scenario", c.Scenario).with("region", c.Region).with("network", c.Network)
+}

@@ -1,0 +1,69 @@
+package exposition
+
+import (
+	"io"
+	"time"
+
+	"lastmile/internal/runs"
+)
+
+// ProbeSources are what a probe's metrics are read from at each scrape. Stats must be set, and safe for concurrent use.
+type ProbeSources struct {
+	Region  string
+	Name    string
+	Version string
+	Stats   func() ProbeStats
+}
+
+// ProbeStats is a probe as it sees itself. What is not a current state counts from the start of the process and never falls.
+type ProbeStats struct {
+	Results                            map[runs.State]int64 // finished runs
+	Taken, Expired, Rejected, Repeated int64                // assignments
+	Running, Slots                     int                  // runs now, and at most
+	Spooled                            int                  // results that the hub has not acknowledged
+	SpoolCorrupt, SpoolErrors          int64
+	HubConnected                       bool
+	Reconnects                         int64
+	LastHeartbeat                      time.Time     // when the hub last answered one; zero = never
+	ClockOffset                        time.Duration // our clock less the coordinator's
+	BrowserAvailable                   bool
+}
+
+// Probe writes a probe's metrics. It is safe for concurrent use.
+type Probe struct{ sources ProbeSources }
+
+// NewProbe returns the metrics of a probe.
+func NewProbe(sources ProbeSources) *Probe { return &Probe{sources: sources} }
+
+// WritePrometheus writes all metrics in the text exposition format.
+func (p *Probe) WritePrometheus(w io.Writer) {
+	s := newSheet(DefaultMaxSeries)
+	s.worker(&p.sources, p.sources.Stats())
+	s.process()
+	s.writeTo(w)
+}
+
+// worker adds what a probe says of itself.
+func (s *sheet) worker(from *ProbeSources, stats ProbeStats) {
+	l := labels(nil).with("region", from.Region).with("probe", from.Name)
+	s.int("lastmile_worker_info", l.with("version", from.Version), 1)
+	for _, state := range []runs.State{runs.StatePassed, runs.StateDegraded, runs.StateFailed, runs.StateInvalid} {
+		s.int("lastmile_worker_results_total", l.with("state", string(state)), stats.Results[state])
+	}
+	s.int("lastmile_worker_assignments_taken_total", l, stats.Taken)
+	s.int("lastmile_worker_assignments_expired_total", l, stats.Expired)
+	s.int("lastmile_worker_assignments_rejected_total", l, stats.Rejected)
+	s.int("lastmile_worker_assignments_repeated_total", l, stats.Repeated)
+	s.int("lastmile_worker_slots", l, int64(stats.Slots))
+	s.int("lastmile_worker_busy_slots", l, int64(stats.Running))
+	s.int("lastmile_worker_spool_results", l, int64(stats.Spooled))
+	s.int("lastmile_worker_spool_corrupt_total", l, stats.SpoolCorrupt)
+	s.int("lastmile_worker_spool_errors_total", l, stats.SpoolErrors)
+	s.bool("lastmile_worker_hub_connected", l, stats.HubConnected)
+	s.int("lastmile_worker_hub_reconnects_total", l, stats.Reconnects)
+	if !stats.LastHeartbeat.IsZero() {
+		s.timestamp("lastmile_worker_last_heartbeat_timestamp_seconds", l, stats.LastHeartbeat)
+	}
+	s.seconds("lastmile_worker_clock_offset_seconds", l, stats.ClockOffset)
+	s.bool("lastmile_worker_browser_available", l, stats.BrowserAvailable)
+}

@@ -1,0 +1,121 @@
+package httprunner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"lastmile/internal/runs"
+)
+
+// The bounds of texts that a target has a say in, in bytes.
+const (
+	maxDetail = 300
+	maxValue  = 100 // of a value quoted in a detail
+	maxURL    = 1000
+	maxRegion = 64
+)
+
+// clip shortens a text to at most limit bytes of valid UTF-8.
+func clip(text string, limit int) string {
+	if len(text) > limit {
+		const mark = "…"
+		text = text[:limit-len(mark)] + mark
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
+// causef makes a cause; the detail is cut to what a result holds.
+func causef(class runs.Class, format string, args ...any) *runs.Cause {
+	return &runs.Cause{Class: class, Detail: clip(fmt.Sprintf(format, args...), maxDetail)}
+}
+
+// diagnose turns the error of an exchange into its cause, or into a fault where it was ours. The stage that the request had
+// reached says more than the error's type: an EOF while dialling, in the handshake and in the body are three different things.
+func (e *exchange) diagnose(ctx context.Context, err error) (*runs.Cause, error) {
+	err = bareError(err)
+	at, refused, received := stageBlocked, false, ""
+	if e.hop != nil {
+		at, refused = e.hop.snapshot()
+		received = fmt.Sprintf(", %d bytes so far", e.hop.request.Bytes)
+	}
+	if fault := stopped(ctx); fault != nil {
+		return nil, fault
+	}
+	if exhausted(err) && !refused {
+		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("run http step: %w", err)}
+	}
+	var lookup *net.DNSError
+	switch {
+	case errors.Is(err, errBlocked):
+		return causef(runs.ClassBlockedHost, "%s", err), nil
+	case timedOut(ctx, err):
+		if at != stageReceive {
+			received = ""
+		}
+		return causef(runs.ClassTimeout, "timed out after %s %s%s", time.Since(e.began).Round(time.Millisecond), at, received), nil
+	case errors.As(err, &lookup):
+		return causef(runs.ClassDNS, "look up %s: %s", lookup.Name, lookup.Err), nil
+	case at == stageDNS:
+		return causef(runs.ClassDNS, "%s", scrub(err)), nil
+	case at == stageConnect:
+		return causef(runs.ClassConnect, "%s", scrub(err)), nil
+	case at == stageTLS:
+		return causef(runs.ClassTLS, "%s", err), nil // certificates quote names, and have no secrets
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return causef(runs.ClassConnect, "connection reset while %s", at), nil
+	case errors.Is(err, io.EOF) && at != stageReceive:
+		return causef(runs.ClassConnect, "connection closed while %s", at), nil
+	case errors.Is(err, io.ErrUnexpectedEOF) && at == stageReceive:
+		return causef(runs.ClassScript, "response ended early: %s", scrub(err)), nil
+	}
+	return causef(runs.ClassScript, "%s", scrub(err)), nil
+}
+
+// stopped returns the fault where this run was told to stop, which is no fault of the target's.
+func stopped(ctx context.Context) error {
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		return nil
+	}
+	return &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("run http step: %w", context.Cause(ctx))}
+}
+
+// exhausted reports whether this machine ran out of sockets, ports or memory for them.
+func exhausted(err error) bool {
+	for _, errno := range []syscall.Errno{
+		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	var lookup *net.DNSError // keeps the text of its cause only
+	return errors.As(err, &lookup) && strings.Contains(lookup.Err, syscall.EMFILE.Error())
+}
+
+// timedOut reports whether the step's time was up, or the kernel gave up waiting.
+func timedOut(ctx context.Context, err error) bool {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	var lookup *net.DNSError // a resolver that does not answer is a matter of DNS
+	var network net.Error
+	return !errors.As(err, &lookup) && errors.As(err, &network) && network.Timeout()
+}
+
+var (
+	quoted     = regexp.MustCompile(`"(\\.|[^"\\])*"?`)
+	headerLine = regexp.MustCompile(`(malformed MIME header)[^:]*:.*`)
+)
+
+// scrub is the text of an error without the pieces of the response that net/http quotes in it: they may be cookies or tokens.
+func scrub(err error) string {
+	text := headerLine.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", " "), "$1")
+	return quoted.ReplaceAllString(text, "…")
+}

@@ -1,0 +1,93 @@
+package scenariofile
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// checkErrors fails where an error of Parse does not say where it is.
+func checkErrors(t *testing.T, file string, err error) {
+	t.Helper()
+	if err == nil {
+		return
+	}
+	all := All(err)
+	if len(all) == 0 {
+		t.Fatalf("parse: got %v, want errors with positions", err)
+	}
+	before := &Error{}
+	for _, e := range all {
+		if e.File != file || e.Line < 1 || e.Column < 1 || e.Got == "" || e.Want == "" {
+			t.Errorf("parse: got %+v, want file %s, a position, got and want", e, file)
+		}
+		if e.Line < before.Line || e.Line == before.Line && e.Column < before.Column {
+			t.Errorf("parse: got %s after %s, want them by position", e, before)
+		}
+		if strings.ContainsAny(e.Error(), "\n\r") {
+			t.Errorf("parse: got %q, want one line", e.Error())
+		}
+		before = e
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	for _, text := range []string{"a: b: c", "? ? a", "- - - a", "{a: [b, {c: d}]}", "&a *a", "!!map {a: 1}", "a: |\n x\n", "%YAML 1.2\n---\na", "\ufeffa: 1", "<<: {a: b}", "- &a\n-", "---\n---\n", "a: !!str", "steps: [{type: *x}]", "'"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		start := time.Now()
+		_, err := Parse("fuzz.yaml", data, testFleet())
+		checkErrors(t, "fuzz.yaml", err)
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("parse %d bytes: took %s", len(data), took)
+		}
+		r := &report{file: "fuzz.yaml"}
+		parseRegions(r, data)
+		checkErrors(t, "fuzz.yaml", r.joined())
+	})
+}
+
+// Files made to exhaust a parser get an error in bounded time. The largest bound is wide, for slow machines under load.
+func TestParseHostile(t *testing.T) {
+	const limit = 10 * time.Second
+	repeat := func(text string, size int) string { return strings.Repeat(text, size/len(text)) }
+	units := []string{
+		"[", "{", "- ", "-\n", "a:\n", "a: ", "a: b\n", "? ", "&a ", "*a ", "!!a ", "!a", "{a: ", "[a: ", "[],", "---\n", "...\n", "a: |\n",
+		"#\n", "\"", "'", "<<: ", "%a\n", "\t", "\r\n", " ", "é", "- a\n", "a: &x\n", "- !!str\n", ":", ",", "a,", "]", "}", "a\n", "? a\n: b\n", "{},", "- - \n",
+	}
+	slowest := []string{"{", "&a ", "a: |\n", "a,", "é", "'"} // per byte, for the scanner
+	for _, unit := range units {
+		for _, prefix := range []string{"", "[", "steps:\n  - json: {"} {
+			for _, size := range []int{maxTokens - 50, 2 * maxTokens, maxSize} {
+				if size == maxSize && (prefix != "" || !slices.Contains(slowest, unit)) {
+					continue // only the scanner sees these, and it has no depth
+				}
+				text := prefix + repeat(unit, size)
+				start := time.Now()
+				_, err := Parse("hostile.yaml", []byte(text), testFleet())
+				if took := time.Since(start); took > limit {
+					t.Errorf("parse %q and %q repeated to %d bytes: took %s, want at most %s", prefix, unit, len(text), took, limit)
+				}
+				if err == nil {
+					t.Errorf("parse %q repeated: got no error", unit)
+				}
+				checkErrors(t, "hostile.yaml", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package worker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"lastmile/internal/runs"
+)
+
+// Stats are a worker's counts since it started.
+type Stats struct {
+	Results       map[runs.State]int64 // results put on disk
+	Taken         int64                // jobs begun
+	Expired       int64                // jobs that came after their start window
+	Repeated      int64                // jobs that were done before
+	Rejected      int64                // jobs that were unusable
+	SpoolErrors   int64
+	Running       int
+	LastHeartbeat time.Time     // the last one that was answered
+	ClockOffset   time.Duration // our clock less the coordinator's, to within half of ClockError
+	ClockError    time.Duration // the round trip in which it was measured
+}
+
+// Stats returns a copy.
+func (w *Worker) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.stats
+	s.Results = maps.Clone(s.Results)
+	for _, under := range w.running {
+		if under {
+			s.Running++
+		}
+	}
+	return s
+}
+
+// The publisher's pace when the hub cannot be reached.
+const (
+	publishTime  = 10 * time.Second
+	firstPause   = 500 * time.Millisecond
+	longestPause = 15 * time.Second
+)
+
+// publish brings results from the disk to the hub until ctx ends, and once more after that.
+func (w *Worker) publish(ctx context.Context) {
+	pause := firstPause
+	for {
+		if w.flush(ctx) {
+			pause = firstPause
+		} else {
+			pause = min(2*pause, longestPause)
+		}
+		wait := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			wait.Stop()
+			final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalWork)
+			w.flush(final)
+			cancel()
+			return
+		case <-w.stored:
+		case <-wait.C:
+		}
+		wait.Stop()
+	}
+}
+
+// flush publishes everything that is on disk, oldest first; false means that the hub could not be reached.
+func (w *Worker) flush(ctx context.Context) bool {
+	for _, id := range w.spool.Pending() {
+		r, err := w.spool.Load(id)
+		if err != nil {
+			w.count(func(s *Stats) { s.SpoolErrors++ })
+			w.log.Error("spooled result unreadable", "run_id", id, "err", err)
+			continue
+		}
+		limited, cancel := context.WithTimeout(ctx, publishTime)
+		err = w.hub.PublishResult(limited, r)
+		cancel()
+		if err != nil {
+			if ctx.Err() == nil {
+				w.log.Warn("result not published, kept on disk", "run_id", id, "err", err)
+			}
+			return false
+		}
+		if err := w.spool.Remove(id); err != nil {
+			w.count(func(s *Stats) { s.SpoolErrors++ })
+			w.log.Error("published result not removed", "run_id", id, "err", err)
+		}
+	}
+	return true
+}
+
+// beat sends heartbeats until ctx ends.
+func (w *Worker) beat(ctx context.Context) {
+	ticker := time.NewTicker(w.opts.Heartbeat)
+	defer ticker.Stop()
+	for {
+		w.heartbeat(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (w *Worker) heartbeat(ctx context.Context) {
+	hb := runs.Heartbeat{
+		Schema: runs.Schema, Region: w.opts.Region, Probe: w.opts.Probe, Version: w.opts.Version,
+		Slots: w.opts.BrowserSlots + w.opts.HTTPSlots, Running: w.news(), Spooled: len(w.spool.Pending()),
+		Browser: w.opts.BrowserSlots > 0, Rejected: w.Stats().Rejected,
+	}
+	limited, cancel := context.WithTimeout(ctx, w.opts.Heartbeat)
+	defer cancel()
+	hb.SentAt = time.Now().UTC()
+	reply, err := w.hub.Heartbeat(limited, hb)
+	if err != nil {
+		w.log.Debug("heartbeat not answered", "err", err)
+		return
+	}
+	received := time.Now()
+	trip := received.Sub(hb.SentAt)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stats.LastHeartbeat = received
+	// The coordinator's clock was read somewhere within the round trip; its middle is the best guess (RFC 5905 does the same).
+	w.stats.ClockOffset = hb.SentAt.Add(trip / 2).Sub(reply.ReceivedAt)
+	w.stats.ClockError = trip
+	for _, id := range hb.Running { // what is done and has been told need not be told again
+		if !w.running[id] {
+			delete(w.running, id)
+		}
+	}
+}
+
+// news lists the runs under way and those begun and ended since the last answered heartbeat.
+func (w *Worker) news() []runs.ID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.running))
+}
+
+// maxRecent is how many run ids are remembered against repeats: several times what a probe can run in a job's life.
+const maxRecent = 10_000
+
+// recent is a bounded set of run ids, the oldest forgotten first.
+type recent struct {
+	set   map[runs.ID]struct{}
+	order []runs.ID
+}
+
+// add enters an id; false means that it was there.
+func (r *recent) add(id runs.ID) bool {
+	if _, ok := r.set[id]; ok {
+		return false
+	}
+	if r.set == nil {
+		r.set = map[runs.ID]struct{}{}
+	}
+	r.set[id] = struct{}{}
+	r.order = append(r.order, id)
+	if len(r.order) > maxRecent {
+		delete(r.set, r.order[0])
+		r.order = r.order[1:]
+	}
+	return true
+}

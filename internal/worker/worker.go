@@ -1,0 +1,298 @@
+// Package worker is the probe's engine: it takes assignments off the bus, one for each free place, runs them, and reports what
+// became of them. It never holds a result only in memory.
+//
+// The order of work for one assignment, and what a crash after each part costs:
+//
+//  1. take the job         the bus hands it out again after its ack wait
+//  2. claim it on disk     at the next start the claim without a result is reported as invalid: we died in mid-run
+//  3. run it               as above
+//  4. put the result on disk (the claim goes with it)  nothing: the result is reported at the next start
+//  5. acknowledge the job  nothing: a repeat is recognised by its run id
+//  6. publish the result, wait for the hub's ack       nothing: the hub drops the repeat
+//  7. remove it from the disk
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lastmile/internal/bus"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// Hub is the bus as a probe sees it.
+type Hub interface {
+	// Take waits for one job of the region's pool; see bus.Bus.
+	Take(ctx context.Context, region, pool string, wait time.Duration) (*bus.Job, error)
+	// PublishResult stores a result at the hub and returns when it is safe there.
+	PublishResult(ctx context.Context, r runs.Result) error
+	// Heartbeat tells the coordinator that this probe is there.
+	Heartbeat(ctx context.Context, hb runs.Heartbeat) (runs.HeartbeatReply, error)
+}
+
+// Spool keeps claims and results on disk.
+type Spool interface {
+	// Claim notes that a run is about to begin; it is on disk when Claim returns.
+	Claim(a runs.Assignment) error
+	// Put stores a result and ends its claim; it is on disk when Put returns.
+	Put(r runs.Result) error
+	// Unfinished lists the claims of an earlier process that have no result.
+	Unfinished() []runs.Assignment
+	// Pending lists the stored results, oldest slot first.
+	Pending() []runs.ID
+	// Load reads a stored result.
+	Load(id runs.ID) (runs.Result, error)
+	// Remove forgets a result.
+	Remove(id runs.ID) error
+}
+
+// Runner executes an assignment. Blank makes the result of one that was never executed.
+type Runner interface {
+	Run(ctx context.Context, a *runs.Assignment) runs.Result
+	Blank(a *runs.Assignment) runs.Result
+}
+
+// Options describe a probe. The zero values of the numbers mean their defaults.
+type Options struct {
+	Region       string
+	Probe        string
+	Version      string
+	BrowserSlots int           // browser runs at once; 0 = this probe has no Chromium
+	HTTPSlots    int           // http runs at once; default 4
+	Grace        time.Duration // how long runs under way may go on when the worker stops; default 10 s
+	Heartbeat    time.Duration // default 5 s
+	Gate         chan struct{} // bounds browser runs of all probes on this machine, where given: one token each
+}
+
+// Worker runs assignments. Make one with New and call Run once.
+type Worker struct {
+	log    *slog.Logger
+	hub    Hub
+	spool  Spool
+	runner Runner
+	opts   Options
+	stored chan struct{} // a result was put on disk
+
+	mu      sync.Mutex
+	running map[runs.ID]bool // true while under way; false = taken since the last heartbeat and already done
+	recent  recent
+	stats   Stats
+}
+
+// New returns a worker.
+func New(log *slog.Logger, hub Hub, spool Spool, runner Runner, opts Options) *Worker {
+	if opts.HTTPSlots == 0 {
+		opts.HTTPSlots = 4
+	}
+	if opts.Grace == 0 {
+		opts.Grace = 10 * time.Second
+	}
+	if opts.Heartbeat == 0 {
+		opts.Heartbeat = 5 * time.Second
+	}
+	return &Worker{
+		log: log, hub: hub, spool: spool, runner: runner, opts: opts,
+		stored: make(chan struct{}, 1), running: map[runs.ID]bool{},
+		stats: Stats{Results: map[runs.State]int64{}},
+	}
+}
+
+// Run works until ctx ends. Then it takes nothing more, lets the runs under way finish within the grace, and publishes what it can;
+// what remains on disk is published at the next start.
+func (w *Worker) Run(ctx context.Context) error {
+	w.reportUnfinished()
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	publishing, stopPublishing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPublishing()
+
+	var services, takers errgroup.Group
+	services.Go(func() error { w.publish(publishing); return nil })
+	services.Go(func() error { w.beat(ctx); return nil })
+	for pool, places := range map[string]int{scenario.PoolBrowser: w.opts.BrowserSlots, scenario.PoolHTTP: w.opts.HTTPSlots} {
+		for range places {
+			takers.Go(func() error { w.take(ctx, working, pool); return nil })
+		}
+	}
+	<-ctx.Done()
+	grace := time.AfterFunc(w.opts.Grace, stop)
+	defer grace.Stop()
+	err := takers.Wait()
+	stopPublishing()
+	return errors.Join(err, services.Wait())
+}
+
+// reportUnfinished turns the claims of a process that died into results that say so.
+func (w *Worker) reportUnfinished() {
+	for _, a := range w.spool.Unfinished() {
+		r := w.runner.Blank(&a)
+		r.State = runs.StateInvalid
+		r.Cause = &runs.Cause{Class: runs.ClassProbe, Detail: "the probe died in mid-run"}
+		w.store(&r)
+	}
+}
+
+// takeWait is how long one request for a job stays open.
+const takeWait = 10 * time.Second
+
+// take is one place: it takes and runs one job after another.
+func (w *Worker) take(ctx, working context.Context, pool string) {
+	for ctx.Err() == nil {
+		job, err := w.hub.Take(ctx, w.opts.Region, pool, takeWait)
+		var rejected *bus.RejectedError
+		switch {
+		case errors.As(err, &rejected):
+			w.count(func(s *Stats) { s.Rejected++ })
+			w.log.Warn("job rejected", "err", err)
+		case errors.Is(err, bus.ErrNoJob) || errors.Is(err, bus.ErrUnavailable) || ctx.Err() != nil:
+			// Nothing to do, or nobody to ask: the bus itself waits and reconnects.
+		case err != nil:
+			w.log.Warn("no job taken", "pool", pool, "err", err)
+		default:
+			w.handle(working, job)
+		}
+	}
+}
+
+// handle does one job.
+func (w *Worker) handle(ctx context.Context, job *bus.Job) {
+	a := &job.Assignment
+	switch {
+	case time.Now().After(a.StartBy):
+		w.count(func(s *Stats) { s.Expired++ })
+		w.ack(ctx, job)
+		return
+	case !w.begin(a.RunID):
+		w.count(func(s *Stats) { s.Repeated++ })
+		w.ack(ctx, job)
+		return
+	}
+	defer w.end(a.RunID)
+	if err := w.spool.Claim(*a); err != nil {
+		w.count(func(s *Stats) { s.SpoolErrors++ })
+		w.log.Error("run not claimed on disk", "run_id", a.RunID, "err", err)
+	}
+	holding, release := context.WithCancel(ctx)
+	var hold errgroup.Group
+	hold.Go(func() error { w.hold(holding, job); return nil })
+	result := w.run(ctx, a)
+	release()
+	_ = hold.Wait() // hold has no error
+	if w.store(&result) {
+		w.ack(ctx, job)
+	}
+}
+
+// run executes the assignment as soon as the machine has room for it.
+func (w *Worker) run(ctx context.Context, a *runs.Assignment) runs.Result {
+	if w.opts.Gate != nil && a.Scenario.NeedsBrowser() {
+		wait := time.NewTimer(time.Until(a.StartBy))
+		defer wait.Stop()
+		select {
+		case w.opts.Gate <- struct{}{}:
+			defer func() { <-w.opts.Gate }()
+		case <-wait.C:
+			r := w.runner.Blank(a)
+			r.State = runs.StateInvalid
+			r.Cause = &runs.Cause{Class: runs.ClassOverloaded, Detail: "no room on this machine before the start window closed"}
+			return r
+		}
+	}
+	return w.runner.Run(ctx, a)
+}
+
+// holdEvery is well under a third of the bus's ack wait, so that two lost signals do no harm.
+const holdEvery = bus.AckWait / 4
+
+// hold keeps the job ours until ctx ends.
+func (w *Worker) hold(ctx context.Context, job *bus.Job) {
+	ticker := time.NewTicker(holdEvery)
+	defer ticker.Stop()
+	for {
+		if err := job.InProgress(ctx); err != nil && ctx.Err() == nil {
+			w.log.Debug("job not held", "run_id", job.Assignment.RunID, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// finalWork bounds what is done after ctx has ended.
+const finalWork = 3 * time.Second
+
+// ack ends a job. Where it fails the job comes again and is recognised.
+func (w *Worker) ack(ctx context.Context, job *bus.Job) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalWork)
+	defer cancel()
+	if err := job.Ack(ctx); err != nil {
+		w.log.Warn("job not acknowledged", "run_id", job.Assignment.RunID, "err", err)
+	}
+}
+
+// store puts a result on disk and wakes the publisher. Where the disk refuses, the result goes straight to the hub, and only
+// where that fails too is it given up: ok=false leaves the job to somebody else.
+func (w *Worker) store(r *runs.Result) (ok bool) {
+	err := w.spool.Put(*r)
+	if err == nil {
+		w.count(func(s *Stats) { s.Results[r.State]++ })
+		select {
+		case w.stored <- struct{}{}:
+		default:
+		}
+		return true
+	}
+	w.count(func(s *Stats) { s.SpoolErrors++ })
+	ctx, cancel := context.WithTimeout(context.Background(), finalWork)
+	defer cancel()
+	if direct := w.hub.PublishResult(ctx, *r); direct != nil {
+		w.log.Error("result lost", "run_id", r.RunID, "err", errors.Join(err, direct))
+		return false
+	}
+	w.log.Error("result not spooled, published at once", "run_id", r.RunID, "err", err)
+	w.count(func(s *Stats) { s.Results[r.State]++ })
+	return true
+}
+
+// begin enters a run; false means that it was done before.
+func (w *Worker) begin(id runs.ID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.recent.add(id) {
+		return false
+	}
+	w.running[id] = true
+	w.stats.Taken++
+	return true
+}
+
+func (w *Worker) end(id runs.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running[id] = false
+}
+
+func (w *Worker) count(change func(*Stats)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	change(&w.stats)
+}
+
+// Ready returns nil when the coordinator has answered a heartbeat lately.
+func (w *Worker) Ready() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if age := time.Since(w.stats.LastHeartbeat); age > 3*w.opts.Heartbeat {
+		return fmt.Errorf("no coordinator has answered for %s", age.Round(time.Second))
+	}
+	return nil
+}
