@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"lastmile/internal/browser/tab"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -32,7 +33,7 @@ type action struct {
 	step    *scenario.Step
 	scope   *scenario.Scope
 	out     runs.Step
-	before  document // when the step began
+	before  tab.Document // when the step began
 	ours    time.Duration
 	doing   string // what a timeout would say
 }
@@ -40,28 +41,28 @@ type action struct {
 // Step executes one step. What is wrong with the target is in the returned step; an error means that we could not measure and
 // wraps a *runs.Fault. ctx ends at the step's limit. Not safe for concurrent use.
 func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *scenario.Scope) (runs.Step, error) {
+	before, _ := s.tab.Document()
 	a := &action{
-		session: s, step: step, scope: scope, before: s.tab.document(),
+		session: s, step: step, scope: scope, before: before,
 		out: runs.Step{ID: step.ID, Type: step.Type, State: runs.StepPassed},
 	}
-	s.tab.begin(step.ID)
+	s.tab.Begin(step.ID)
 	started := time.Now()
 	err := a.run(ctx)
 	a.out.DurationMS = max(0, float64(time.Since(started)-a.ours)/float64(time.Millisecond))
-	if err == nil && s.tab.document().commits > a.before.commits {
+	if now, _ := s.tab.Document(); err == nil && now.Commits > before.Commits {
 		a.settle(ctx, started)
 		a.vitals(ctx)
 	}
 	cause, err := a.judge(ctx, err)
-	s.tab.mu.Lock()
-	a.out.Requests, a.out.Bytes = s.tab.traffic.stepTally()
-	if s.tab.traffic.forbidden != "" && err == nil {
-		cause = &runs.Cause{Class: runs.ClassBlockedHost,
-			Detail: fmt.Sprintf("request to %s: not in allowHosts, so it was blocked", s.tab.traffic.forbidden)}
-	}
-	s.tab.mu.Unlock()
+	var forbidden string
+	a.out.Requests, a.out.Bytes, forbidden = s.tab.Tally()
 	if err != nil {
 		return a.out, err
+	}
+	if forbidden != "" { // whatever else went wrong, it may be because of this
+		cause = &runs.Cause{Class: runs.ClassBlockedHost,
+			Detail: fmt.Sprintf("request to %s: not in allowHosts, so it was blocked", forbidden)}
 	}
 	if cause != nil {
 		a.out.State, a.out.Cause = runs.StepFailed, cause
@@ -108,12 +109,12 @@ func (a *action) judge(ctx context.Context, err error) (*runs.Cause, error) {
 	switch {
 	case failed && ctx.Err() == nil:
 		return &runs.Cause{Class: f.class, Detail: f.detail}, nil
-	case errors.Is(err, errGone):
+	case errors.Is(err, tab.ErrGone):
 		return &runs.Cause{Class: scriptFault, Detail: "the page closed its own window"}, nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		// A browser that hangs must not be taken for a slow target: it gets one more chance to show that it lives.
-		a.session.ping(context.WithoutCancel(ctx))
-		if fault := a.session.broke(); fault != nil {
+		a.session.browser.Ping()
+		if fault := a.session.browser.Fault(err); fault != nil {
 			return nil, fault
 		}
 		if failed {
@@ -134,35 +135,15 @@ const (
 func (a *action) settle(ctx context.Context, started time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, settleCap)
 	defer cancel()
-	t := a.session.tab
-	for {
-		t.mu.Lock()
-		active, last, changed := t.traffic.active, t.traffic.lastEvent, t.changed
-		t.mu.Unlock()
-		var calm <-chan time.Time
-		if active == 0 {
-			if left := quiet - time.Since(last); left > 0 {
-				calm = time.After(left)
-			} else {
-				settled := max(float64(last.Sub(started))/float64(time.Millisecond), a.out.DurationMS)
-				a.out.SettledMS = &settled
-				return
-			}
-		}
-		select {
-		case <-changed:
-		case <-calm:
-		case <-ctx.Done():
-			return
-		case <-a.session.wire.lost:
-			return
-		}
+	if last, ok := a.session.tab.Settle(ctx, quiet); ok {
+		settled := max(float64(last.Sub(started))/float64(time.Millisecond), a.out.DurationMS)
+		a.out.SettledMS = &settled
 	}
 }
 
 // vitals reads the web vitals of the document that the step led to. A page without them (no paint) is none the worse.
 func (a *action) vitals(ctx context.Context) {
-	got, err := evaluate[*runs.Vitals](ctx, a.session, `() => globalThis.lastmileVitals?.read() ?? null`)
+	got, err := evaluate[*runs.Vitals](ctx, a.session, `() => globalThis.lastmileVitals?.read() ?? null`, nil)
 	if err != nil || got == nil {
 		a.session.log.Debug("no vitals", "step", a.step.ID, "err", err)
 		return

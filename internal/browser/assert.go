@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 
+	"lastmile/internal/browser/traffic"
 	"lastmile/internal/cachestate"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
@@ -34,15 +35,9 @@ func (a *action) assertions(ctx context.Context) error {
 
 // checkResponse checks an assertion about the response to the main document.
 func (a *action) checkResponse(as *scenario.Assertion) error {
-	t := a.session.tab
-	t.mu.Lock()
-	var status int
-	var headers http.Header
-	var browserCache string
-	if hop := t.traffic.documentOf(t.doc.loader); hop != nil {
-		status, headers, browserCache = hop.status, hop.headers, hop.BrowserCache
-	}
-	t.mu.Unlock()
+	doc, _ := a.session.tab.Document()
+	response, _ := a.session.tab.Response(doc.Loader)
+	status, headers := response.PageStatus, response.Headers
 	if headers == nil {
 		return failf(runs.ClassAssertion, "%s: got no response, want one", as.Subject())
 	}
@@ -51,8 +46,8 @@ func (a *action) checkResponse(as *scenario.Assertion) error {
 		return verdict(as, "status", strconv.Itoa(status), as.Status.String(), as.Status.Has(status) != as.Not)
 	case "cache":
 		got := string(cachestate.Classify(headers).State)
-		if browserCache != "" {
-			got = "the browser's " + browserCache + " cache"
+		if response.BrowserCache != "" {
+			got = "the browser's " + response.BrowserCache + " cache"
 		}
 		return verdict(as, "cache", got, fmt.Sprintf("one of %q", []string(as.Cache)), slices.Contains(as.Cache, got) != as.Not)
 	}
@@ -126,9 +121,9 @@ func (a *action) pageCheck(ctx context.Context, as *scenario.Assertion) (func() 
 	}
 	pattern, err := a.scope.Expand(as.Title + as.URL)
 	return func() (string, string, bool, error) {
-		at, err := evaluate[struct{ Title, URL string }](ctx, a.session, `() => ({Title: document.title, URL: location.href})`)
+		at, err := evaluate[struct{ Title, URL string }](ctx, a.session, `() => ({Title: document.title, URL: location.href})`, nil)
 		if as.URL != "" {
-			return plainURL(at.URL), pattern, scenario.Glob(pattern, at.URL), err
+			return traffic.PlainURL(at.URL), pattern, scenario.Glob(pattern, at.URL), err
 		}
 		return strconv.Quote(at.Title), strconv.Quote(pattern), scenario.Glob(pattern, at.Title), err
 	}, err

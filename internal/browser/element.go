@@ -8,6 +8,9 @@ import (
 
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/dom"
+
+	"lastmile/internal/browser/chromium"
+	"lastmile/internal/browser/tab"
 )
 
 // sighting is what one operation of act.js saw.
@@ -40,7 +43,8 @@ type offset struct {
 func (a *action) look(ctx context.Context, operation string, opts options, l *lookup) (sighting, error) {
 	seen := sighting{State: "missing"}
 	if len(l.cheap) > 0 {
-		got, err := evaluate[sighting](ctx, a.session, `(...a) => lastmile.act.search(...a)`, operation, opts, l.cheap)
+		got, err := evaluate[sighting](ctx, a.session, `(values) => lastmile.act.search(...values)`,
+			[]any{operation, opts, l.cheap})
 		if err != nil {
 			return seen, err
 		}
@@ -70,28 +74,29 @@ func (a *action) lookAria(ctx context.Context, operation string, opts options, a
 	if err != nil || len(elements) == 0 {
 		return sighting{State: "missing"}, err
 	}
-	args := []any{operation, opts, alt.Index}
-	for _, element := range elements {
-		args = append(args, element)
-	}
-	got, err := evaluate[sighting](ctx, a.session, `(...a) => lastmile.act.given(...a)`, args...)
+	got, err := evaluate[sighting](ctx, a.session, `(values, ...elements) => lastmile.act.given(...values, ...elements)`,
+		[]any{operation, opts, alt.Index}, elements...)
 	a.ours += milliseconds(got.Cost)
 	return got, err
 }
 
 // ariaChain finds the elements of a chain with aria parts: all matches of the last part below the first match of each before.
 func (a *action) ariaChain(ctx context.Context, chain []part) ([]*object, error) {
-	root, err := a.session.thing(ctx, `() => document`) // also waits until the page has time for us, which is the page's time
+	document, err := a.session.thing(ctx, `() => document`, nil) // also waits until the page has time, which is the page's own time
 	if err != nil {
 		return nil, err
 	}
+	root := document
 	for i, p := range chain {
 		var found []*object
 		if p.Kind == "aria" {
-			found, err = a.ariaQuery(ctx, root, p)
+			found, err = a.ariaQuery(ctx, document, p)
+			if err == nil && i > 0 {
+				found, err = a.inside(ctx, root, found)
+			}
 		} else {
 			var one *object
-			if one, err = a.session.thing(ctx, `(root, part) => lastmile.find.one(root, part)`, root, p); one != nil {
+			if one, err = a.session.thing(ctx, `([part], root) => lastmile.find.one(root, part)`, []any{p}, root); one != nil {
 				found = []*object{one}
 			}
 		}
@@ -103,15 +108,33 @@ func (a *action) ariaChain(ctx context.Context, chain []part) ([]*object, error)
 	return nil, nil
 }
 
+// inside keeps the elements below the root, shadow trees included. The accessibility tree cannot be asked for them: it leaves out
+// elements that mean nothing to it, such as the host of a shadow root.
+func (a *action) inside(ctx context.Context, root *object, elements []*object) ([]*object, error) {
+	if len(elements) == 0 {
+		return nil, nil
+	}
+	kept, err := evaluate[[]int](ctx, a.session, `(_, root, ...elements) =>
+		elements.flatMap((el, i) => el !== root && lastmile.find.within(el, root) ? [i] : [])`, nil, append([]*object{root}, elements...)...)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]*object, 0, len(kept))
+	for _, i := range kept {
+		found = append(found, elements[i])
+	}
+	return found, nil
+}
+
 // maxAria bounds the matches of one accessibility query that are looked at.
 const maxAria = 50
 
-func (a *action) ariaQuery(ctx context.Context, root *object, p part) ([]*object, error) {
+func (a *action) ariaQuery(ctx context.Context, document *object, p part) ([]*object, error) {
 	started := time.Now()
 	defer func() { a.ours += time.Since(started) }()
-	e := a.session.tab.endpoint()
-	result, err := call(ctx, e, accessibility.QueryAXTree,
-		accessibility.QueryAXTreeParams{ObjectID: root.id, AccessibleName: p.Text, Role: p.role})
+	e := a.session.tab.Endpoint()
+	result, err := chromium.Call(ctx, e, accessibility.QueryAXTree,
+		accessibility.QueryAXTreeParams{ObjectID: document.id, AccessibleName: p.Text, Role: p.role})
 	if err != nil {
 		return nil, stale(err)
 	}
@@ -124,8 +147,8 @@ func (a *action) ariaQuery(ctx context.Context, root *object, p part) ([]*object
 		if err != nil {
 			return nil, err
 		}
-		resolved, err := call(ctx, e, dom.ResolveNode,
-			dom.ResolveNodeParams{BackendNodeID: node.BackendDOMNodeID, ExecutionContextID: id, ObjectGroup: worldName})
+		resolved, err := chromium.Call(ctx, e, dom.ResolveNode,
+			dom.ResolveNodeParams{BackendNodeID: node.BackendDOMNodeID, ExecutionContextID: id, ObjectGroup: tab.WorldName})
 		if err != nil {
 			return nil, stale(err)
 		}
@@ -167,8 +190,8 @@ func (a *action) poll(ctx context.Context, every time.Duration, try func() (bool
 		case <-timer.C:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-a.session.wire.lost:
-			return errLost
+		case <-a.session.browser.Lost():
+			return chromium.ErrLost
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"lastmile/internal/browser/chromium"
+	"lastmile/internal/browser/tab"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -52,21 +53,20 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error)
 	case <-ctx.Done():
 		return nil, &runs.Fault{Class: runs.ClassOverloaded, Err: fmt.Errorf("open browser: wait for other launches: %w", ctx.Err())}
 	}
-	dev, ok := deviceNamed(a.Scenario.Device)
+	dev, ok := tab.DeviceNamed(a.Scenario.Device)
 	if !ok {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: got device %q, want one of %s",
 			a.Scenario.Device, strings.Join(scenario.Devices(), ", "))}
 	}
-	s := &Session{log: r.log, device: dev}
-	s.tab = newTab(&a.Scenario)
+	s := &Session{log: r.log, device: dev, tab: tab.New(&a.Scenario, dev)}
 	browser, err := r.chromium.Start(chromium.Spec{
-		Engine: a.Scenario.Engine, Width: dev.width, Height: dev.height, AllowHosts: a.Scenario.AllowHosts,
-	}, s.tab.handle)
+		Engine: a.Scenario.Engine, Width: dev.Width, Height: dev.Height, AllowHosts: a.Scenario.AllowHosts,
+	}, s.tab.Event)
 	if err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: %w", err)}
 	}
 	s.browser = browser
-	if err := s.prepare(ctx); err != nil {
+	if err := s.tab.Open(ctx, browser); err != nil {
 		fault := s.faultOf(ctx, err)
 		s.Close()
 		return nil, fault

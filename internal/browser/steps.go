@@ -11,6 +11,9 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/page"
 
+	"lastmile/internal/browser/chromium"
+	"lastmile/internal/browser/tab"
+	"lastmile/internal/browser/traffic"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -21,31 +24,31 @@ func (a *action) navigate(ctx context.Context) error {
 	if err != nil {
 		return failf(scriptFault, "%v", err)
 	}
-	a.doing = "waiting for the response of " + plainURL(url)
-	e := a.session.tab.endpoint()
-	got, err := call(ctx, e, page.Navigate, page.NavigateParams{URL: url})
+	a.doing = "waiting for the response of " + traffic.PlainURL(url)
+	e := a.session.tab.Endpoint()
+	got, err := chromium.Call(ctx, e, page.Navigate, page.NavigateParams{URL: url})
 	switch {
 	case ctx.Err() != nil && err != nil:
-		a.session.wire.post(e.id, page.StopLoading.Method, struct{}{})
+		chromium.Post(e, page.StopLoading, cdp.Empty{})
 		return err
 	case err != nil:
 		return err
 	case got.ErrorText != "":
-		return a.netFailure(plainURL(url), got.ErrorText, got.LoaderID)
+		return a.netFailure(traffic.PlainURL(url), got.ErrorText, got.LoaderID)
 	case got.LoaderID == "": // within the document
 		return nil
 	}
-	return a.loaded(ctx, func(d document) bool { return d.loader == got.LoaderID || d.commits > a.before.commits })
+	return a.loaded(ctx, func(d tab.Document) bool { return d.Loader == got.LoaderID || d.Commits > a.before.Commits })
 }
 
 // loaded waits until the main frame shows a complete document that is as wanted, then looks at how it was answered.
-func (a *action) loaded(ctx context.Context, wanted func(document) bool) error {
+func (a *action) loaded(ctx context.Context, wanted func(tab.Document) bool) error {
 	t := a.session.tab
 	a.doing = "waiting for the page to load"
-	err := t.wait(ctx, func() bool { return t.doc.complete() && wanted(t.doc) })
+	err := t.Wait(ctx, func(d tab.Document) bool { return d.Complete() && wanted(d) })
 	if err != nil {
 		if ctx.Err() != nil {
-			a.session.wire.post(t.endpoint().id, page.StopLoading.Method, struct{}{})
+			chromium.Post(t.Endpoint(), page.StopLoading, cdp.Empty{})
 		}
 		return err
 	}
@@ -54,37 +57,25 @@ func (a *action) loaded(ctx context.Context, wanted func(document) bool) error {
 
 // answered fails where the main document is an error: Chromium's own page for a network error, or one of the server's.
 func (a *action) answered() error {
-	t := a.session.tab
-	t.mu.Lock()
-	doc, hop := t.doc, t.traffic.documentOf(t.doc.loader)
-	var status int
-	var netError string
-	if hop != nil {
-		status, netError = hop.status, hop.Error
+	doc, _ := a.session.tab.Document()
+	response, _ := a.session.tab.Response(doc.Loader)
+	if doc.Failed && response.Error != "" && response.PageStatus < 400 {
+		return failf(traffic.ClassOfNetError(response.Error), "load %s: %s", traffic.PlainURL(doc.URL), response.Error)
 	}
-	t.mu.Unlock()
-	if doc.failed && netError != "" && status < 400 {
-		return failf(classOfNetError(netError), "load %s: %s", plainURL(doc.url), netError)
-	}
-	return a.httpStatus(status)
+	return a.httpStatus(response.PageStatus)
 }
 
 // netFailure is the failure of a navigation that Chromium gave up. An error status without a body counts as the status.
 func (a *action) netFailure(url, text string, loader cdp.LoaderID) error {
-	t := a.session.tab
-	t.mu.Lock()
-	status := 0
-	if hop := t.traffic.documentOf(loader); hop != nil {
-		status = hop.status
-	}
-	t.mu.Unlock()
+	response, _ := a.session.tab.Response(loader)
+	status := response.PageStatus
 	if err := a.httpStatus(status); err != nil {
 		return err
 	}
 	if status >= 400 { // and the step asks for that status
 		return nil
 	}
-	return failf(classOfNetError(text), "load %s: %s", url, text)
+	return failf(traffic.ClassOfNetError(text), "load %s: %s", url, text)
 }
 
 // httpStatus fails on 4xx and 5xx, unless an assertion asks for that very status.
@@ -111,10 +102,10 @@ func (a *action) httpStatus(status int) error {
 
 func (a *action) setViewport(ctx context.Context) error {
 	a.doing = "setting the viewport"
-	st, e := a.step, a.session.tab.endpoint()
+	st, e := a.step, a.session.tab.Endpoint()
 	scale := st.DeviceScaleFactor
 	if scale == 0 {
-		scale = a.session.device.scale
+		scale = a.session.device.Scale
 	}
 	params := emulation.SetDeviceMetricsOverrideParams{
 		Width: int64(st.Width), Height: int64(st.Height), DeviceScaleFactor: scale, Mobile: st.IsMobile,
@@ -123,10 +114,10 @@ func (a *action) setViewport(ctx context.Context) error {
 	if st.IsLandscape {
 		params.ScreenOrientation = &emulation.ScreenOrientation{Type: emulation.ScreenOrientationTypeLandscapePrimary, Angle: 90}
 	}
-	if _, err := call(ctx, e, emulation.SetDeviceMetricsOverride, params); err != nil {
+	if _, err := chromium.Call(ctx, e, emulation.SetDeviceMetricsOverride, params); err != nil {
 		return err
 	}
-	_, err := call(ctx, e, emulation.SetTouchEmulationEnabled, touchScreen(st.HasTouch))
+	_, err := chromium.Call(ctx, e, emulation.SetTouchEmulationEnabled, tab.TouchScreen(st.HasTouch))
 	return err
 }
 
@@ -146,14 +137,14 @@ func (a *action) click(ctx context.Context) error {
 // press sends a click at a point: the pointer moves there, goes down and up.
 func (a *action) press(ctx context.Context, at sighting) error {
 	a.doing = "waiting for the page to take the click on " + a.out.Selector
-	e := a.session.tab.endpoint()
+	e := a.session.tab.Endpoint()
 	for _, event := range []input.DispatchMouseEventParams{
 		{Type: input.DispatchMouseEventTypeMouseMoved},
 		{Type: input.DispatchMouseEventTypeMousePressed, Button: input.MouseButtonLeft, Buttons: 1, ClickCount: 1},
 		{Type: input.DispatchMouseEventTypeMouseReleased, Button: input.MouseButtonLeft, ClickCount: 1},
 	} {
 		event.X, event.Y = at.X, at.Y
-		if _, err := call(ctx, e, input.DispatchMouseEvent, event); err != nil && !errors.Is(stale(err), errStale) {
+		if _, err := chromium.Call(ctx, e, input.DispatchMouseEvent, event); err != nil && !errors.Is(stale(err), errStale) {
 			return err
 		}
 	}
@@ -193,7 +184,7 @@ func (a *action) change(ctx context.Context) error {
 
 // edit calls a function of change.js on the element that ready found.
 func (a *action) edit(ctx context.Context, function, value string) (edited, error) {
-	return evaluate[edited](ctx, a.session, `(f, value) => lastmile.change[f](value)`, function, value)
+	return evaluate[edited](ctx, a.session, `([f, value]) => lastmile.change[f](value)`, []any{function, value})
 }
 
 type edited struct {
@@ -246,7 +237,7 @@ func (a *action) typeText(ctx context.Context, value string) error {
 		return err
 	}
 	a.doing = "waiting for the page to take the text for " + a.out.Selector
-	if _, err := call(ctx, a.session.tab.endpoint(), input.InsertText, input.InsertTextParams{Text: value}); err != nil {
+	if _, err := chromium.Call(ctx, a.session.tab.Endpoint(), input.InsertText, input.InsertTextParams{Text: value}); err != nil {
 		return err
 	}
 	limit := time.Now().Add(keepLimit)
@@ -319,17 +310,17 @@ func (a *action) navigated(ctx context.Context, event scenario.AssertedEvent) er
 	if err != nil {
 		return failf(scriptFault, "%v", err)
 	}
-	moved := func(d document) bool {
-		return d.moves > a.before.moves && (pattern == "" || d.failed || scenario.Glob(pattern, d.url))
+	moved := func(d tab.Document) bool {
+		return d.Moves > a.before.Moves && (pattern == "" || d.Failed || scenario.Glob(pattern, d.URL))
 	}
 	err = a.loaded(ctx, moved)
 	if err != nil && ctx.Err() != nil {
-		d := a.session.tab.document()
+		d, _ := a.session.tab.Document()
 		switch {
-		case d.moves == a.before.moves:
+		case d.Moves == a.before.Moves:
 			a.doing = "waiting for a navigation: there was none"
-		case pattern != "" && !scenario.Glob(pattern, d.url):
-			return failf(runs.ClassAssertion, "navigation: got %s, want %s", plainURL(d.url), pattern)
+		case pattern != "" && !scenario.Glob(pattern, d.URL):
+			return failf(runs.ClassAssertion, "navigation: got %s, want %s", traffic.PlainURL(d.URL), pattern)
 		}
 	}
 	return err

@@ -13,12 +13,13 @@ import (
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"lastmile/internal/browser/chromium"
+	"lastmile/internal/browser/tab"
 )
 
 // Our scripts, one per purpose. They live in an isolated world: they share the document with the page but none of its variables.
 var (
-	//go:embed js/vitals.js
-	vitalsScript string
 	//go:embed js/find.js
 	findScript string
 	//go:embed js/act.js
@@ -26,8 +27,6 @@ var (
 	//go:embed js/change.js
 	changeScript string
 )
-
-const worldName = "lastmile"
 
 // world is the isolated world of one document.
 type world struct {
@@ -40,21 +39,19 @@ var errStale = errors.New("the document went away")
 
 // enter returns the world of the current document, made and filled with our scripts when it is first needed.
 func (s *Session) enter(ctx context.Context) (runtime.ExecutionContextID, error) {
-	s.tab.mu.Lock()
-	loader, frame, gone := s.tab.doc.loader, s.tab.frame, s.tab.gone
-	s.tab.mu.Unlock()
+	doc, gone := s.tab.Document()
 	if gone {
-		return 0, errGone
+		return 0, tab.ErrGone
 	}
-	if s.world.context != 0 && s.world.loader == loader {
+	if s.world.context != 0 && s.world.loader == doc.Loader {
 		return s.world.context, nil
 	}
-	made, err := call(ctx, s.tab.endpoint(), page.CreateIsolatedWorld,
-		page.CreateIsolatedWorldParams{FrameID: frame, WorldName: worldName})
+	made, err := chromium.Call(ctx, s.tab.Endpoint(), page.CreateIsolatedWorld,
+		page.CreateIsolatedWorldParams{FrameID: doc.Frame, WorldName: tab.WorldName})
 	if err != nil {
 		return 0, stale(err)
 	}
-	filled, err := call(ctx, s.tab.endpoint(), runtime.Evaluate, runtime.EvaluateParams{
+	filled, err := chromium.Call(ctx, s.tab.Endpoint(), runtime.Evaluate, runtime.EvaluateParams{
 		Expression: findScript + actScript + changeScript + "true", ContextID: made.ExecutionContextID, ReturnByValue: new(true),
 	})
 	if err != nil {
@@ -63,14 +60,15 @@ func (s *Session) enter(ctx context.Context) (runtime.ExecutionContextID, error)
 	if filled.ExceptionDetails != nil {
 		return 0, fmt.Errorf("load scripts: %s", exceptionText(filled.ExceptionDetails))
 	}
-	s.world = world{loader: loader, context: made.ExecutionContextID}
+	s.world = world{loader: doc.Loader, context: made.ExecutionContextID}
 	return s.world.context, nil
 }
 
-// evaluate calls a function of ours in the current document and decodes what it returns. Arguments are values, or *object.
-func evaluate[T any](ctx context.Context, s *Session, function string, args ...any) (T, error) {
+// evaluate calls a function of ours in the current document and decodes what it returns. The function gets the values as one
+// array, then the objects.
+func evaluate[T any](ctx context.Context, s *Session, function string, values []any, objects ...*object) (T, error) {
 	var value T
-	result, err := s.invoke(ctx, function, true, args...)
+	result, err := s.invoke(ctx, function, true, values, objects)
 	if err != nil {
 		return value, err
 	}
@@ -83,36 +81,34 @@ func evaluate[T any](ctx context.Context, s *Session, function string, args ...a
 // object is a thing in the page.
 type object struct{ id runtime.RemoteObjectID }
 
-// thing calls a function of ours and returns a handle on its result; nil where that is null.
-func (s *Session) thing(ctx context.Context, function string, args ...any) (*object, error) {
-	result, err := s.invoke(ctx, function, false, args...)
+// thing calls a function of ours, as evaluate does, and returns a handle on its result; nil where that is null.
+func (s *Session) thing(ctx context.Context, function string, values []any, objects ...*object) (*object, error) {
+	result, err := s.invoke(ctx, function, false, values, objects)
 	if err != nil || result.ObjectID == "" {
 		return nil, err
 	}
 	return &object{id: result.ObjectID}, nil
 }
 
-func (s *Session) invoke(ctx context.Context, function string, byValue bool, args ...any) (*runtime.RemoteObject, error) {
+func (s *Session) invoke(ctx context.Context, function string, byValue bool, values []any, objects []*object) (*runtime.RemoteObject, error) {
 	id, err := s.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
+	// One array for all values: the protocol's encoder leaves out an argument that is "", {} or [].
+	body, err := jsonv2.Marshal(values, chromedp.DefaultMarshalOptions)
+	if err != nil {
+		return nil, fmt.Errorf("encode arguments of script: %w", err)
+	}
 	params := runtime.CallFunctionOnParams{
-		FunctionDeclaration: function, ExecutionContextID: id, ObjectGroup: worldName,
+		FunctionDeclaration: function, ExecutionContextID: id, ObjectGroup: tab.WorldName,
 		Silent: new(true), ReturnByValue: &byValue, AwaitPromise: new(true),
+		Arguments: []*runtime.CallArgument{{Value: body}},
 	}
-	for _, arg := range args {
-		if o, ok := arg.(*object); ok {
-			params.Arguments = append(params.Arguments, &runtime.CallArgument{ObjectID: o.id})
-			continue
-		}
-		body, err := jsonv2.Marshal(arg, chromedp.DefaultMarshalOptions)
-		if err != nil {
-			return nil, fmt.Errorf("encode argument of script: %w", err)
-		}
-		params.Arguments = append(params.Arguments, &runtime.CallArgument{Value: body})
+	for _, o := range objects {
+		params.Arguments = append(params.Arguments, &runtime.CallArgument{ObjectID: o.id})
 	}
-	result, err := call(ctx, s.tab.endpoint(), runtime.CallFunctionOn, params)
+	result, err := chromium.Call(ctx, s.tab.Endpoint(), runtime.CallFunctionOn, params)
 	if err != nil {
 		s.world = world{} // whatever it was, the next attempt starts afresh
 		return nil, stale(err)

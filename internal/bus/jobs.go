@@ -38,7 +38,7 @@ func (b *Bus) Take(ctx context.Context, region, pool string, wait time.Duration)
 	}
 	limited, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	msg, err := b.fetch(limited, region, pool, wait)
+	msg, err := b.fetch(limited, region, pool)
 	switch {
 	case msg != nil:
 		return b.accept(msg)
@@ -68,8 +68,8 @@ func (b *Bus) accept(msg jetstream.Msg) (*Job, error) {
 	return nil, b.reject(KindAssignment, msg.Subject(), err)
 }
 
-// fetch waits for one message until ctx ends. No message and no error means that none came.
-func (b *Bus) fetch(ctx context.Context, region, pool string, wait time.Duration) (jetstream.Msg, error) {
+// fetch waits for one message until the deadline of ctx. No message and no error means that none came.
+func (b *Bus) fetch(ctx context.Context, region, pool string) (jetstream.Msg, error) {
 	if err := b.awaitConnected(ctx); err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (b *Bus) fetch(ctx context.Context, region, pool string, wait time.Duration
 		return nil, err
 	}
 	opts := []jetstream.FetchOpt{jetstream.FetchContext(ctx)}
-	if wait > 5*time.Second { // a heartbeat tells a quiet server from a dead one; it has to fit in twice
+	if deadline, _ := ctx.Deadline(); time.Until(deadline) > 5*time.Second { // a heartbeat tells a quiet server from a dead one; it has to fit in twice
 		opts = append(opts, jetstream.FetchHeartbeat(2*time.Second))
 	}
 	batch, err := consumer.Fetch(1, opts...)

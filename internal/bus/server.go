@@ -81,6 +81,7 @@ func start(log *slog.Logger, opts *server.Options) (*server.Server, error) {
 	}
 	if err != nil {
 		srv.Shutdown()
+		srv.WaitForShutdown()
 		return nil, err
 	}
 	return srv, nil

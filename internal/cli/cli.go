@@ -50,6 +50,7 @@ type About struct {
 	Name        string
 	Description string
 	Version     string
+	Vars        map[string]string // values for ${name} in the help texts
 }
 
 // Main parses the arguments into grammar (a struct in kong's terms, whose commands have a Run method taking a context.Context and
@@ -62,6 +63,7 @@ func Main(ctx context.Context, about About, grammar any, args []string, streams 
 		kong.DefaultEnvars("LASTMILE"),
 		kong.Writers(streams.Out, streams.Err),
 		kong.Vars{"version": Version(about.Version)},
+		kong.Vars(about.Vars),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Exit(func(int) { exited = true }),
 		kong.BindTo(ctx, (*context.Context)(nil)),

@@ -39,7 +39,7 @@ type Coordinator struct {
 	set       *metrics.Set
 	sheets    sync.Pool // of *sheet: a scrape of a large fleet fills tens of megabytes
 
-	mu          sync.RWMutex
+	mu          sync.Mutex
 	instruments map[scenario.Combination]*instruments
 	lag         map[string]*metrics.PrometheusHistogram
 	reserved    int   // series of the instruments

@@ -53,11 +53,10 @@ func phaseKinds() []phaseKind {
 	}
 }
 
-// newInstruments makes the instruments of a combination and says how many series they have. The set owns what is in them: making
-// them again gives the same ones, with the buckets of the first time.
-func newInstruments(set *metrics.Set, c scenario.Combination, bounds []float64, steps []string) (in *instruments, series int) {
+// newInstruments makes the instruments of a combination.
+func newInstruments(set *metrics.Set, c scenario.Combination, bounds []float64, steps []string) *instruments {
 	l := combinationLabels(nil, c)
-	in = &instruments{
+	in := &instruments{
 		duration: set.GetOrCreatePrometheusHistogramExt(fullName("lastmile_run_duration_seconds", l), bounds),
 		received: set.GetOrCreateCounter(fullName("lastmile_bytes_total", l.with("direction", "received"))),
 		steps:    map[string]*metrics.Counter{},
@@ -72,7 +71,7 @@ func newInstruments(set *metrics.Set, c scenario.Combination, bounds []float64, 
 	for _, step := range steps {
 		in.steps[step] = set.GetOrCreateCounter(fullName("lastmile_step_failures_total", l.with("step", step)))
 	}
-	return in, instrumentSeries(bounds, steps)
+	return in
 }
 
 // instrumentSeries is the number of series of instruments with these bounds and steps.
@@ -151,18 +150,13 @@ func (c *Coordinator) Define(scenarios []scenario.Scenario) {
 
 // Observe takes up a result that the ledger has entered.
 func (c *Coordinator) Observe(r *runs.Result) {
-	combination := r.Combination()
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if in, ok := c.instruments[combination]; ok {
-		in.observe(r)
-		return
-	}
-	c.mu.RUnlock()
 	c.mu.Lock()
-	in := c.admit(combination, runBuckets(combination.Network, unknownTimeout, nil), []string{other})
-	c.mu.Unlock()
-	c.mu.RLock()
+	defer c.mu.Unlock()
+	combination := r.Combination()
+	in, ok := c.instruments[combination]
+	if !ok {
+		in = c.admit(combination, runBuckets(combination.Network, unknownTimeout, nil), []string{other})
+	}
 	if in != nil {
 		in.observe(r)
 	}
@@ -195,7 +189,7 @@ func (c *Coordinator) admit(combination scenario.Combination, bounds []float64, 
 	if !c.reserve(instrumentSeries(bounds, steps)) {
 		return nil
 	}
-	in, _ = newInstruments(c.set, combination, bounds, steps)
+	in = newInstruments(c.set, combination, bounds, steps)
 	c.instruments[combination] = in
 	return in
 }

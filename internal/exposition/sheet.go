@@ -32,7 +32,7 @@ type family struct {
 }
 
 func newSheet(limit int) *sheet {
-	s := &sheet{index: map[string]int{}, limit: limit}
+	s := &sheet{index: map[string]int{}, limit: limit, labels: make(labels, 0, 1024)}
 	for i, m := range Catalogue() {
 		s.families = append(s.families, family{metric: m})
 		s.index[m.Name] = i
@@ -208,13 +208,11 @@ func (l labels) with(name, value string) labels {
 // clean makes a label value valid UTF-8 and bounds its length.
 func clean(value string) string {
 	if len(value) > maxLabelValue {
-		value = value[:maxLabelValue]
-		for len(value) > 0 && !utf8.RuneStart(value[len(value)-1]) {
-			value = value[:len(value)-1]
+		end := maxLabelValue
+		for end > maxLabelValue-utf8.UTFMax && !utf8.RuneStart(value[end]) {
+			end-- // not within a character
 		}
-		if r, size := utf8.DecodeLastRuneInString(value); r == utf8.RuneError && size == 1 {
-			value = value[:len(value)-1] // the first byte of a character that was cut
-		}
+		value = value[:end]
 	}
 	return strings.ToValidUTF8(value, "\uFFFD")
 }

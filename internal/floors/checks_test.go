@@ -31,8 +31,8 @@ func (h house) checkTable(sources []source) []string {
 	return problems
 }
 
-// checkImports reports imports that point sideways or up, modules without an owner, and modules taken from their
-// owner. Test files may import upwards and any module of the table, since a test is no part of the house.
+// checkImports reports imports that point sideways or up, a room's parts taken by another room, modules without an
+// owner, and modules taken from their owner. Test files may import upwards and any module of the table, since a test is no part of the house.
 func (h house) checkImports(sources []source) []string {
 	var problems []string
 	report := func(s source, format string, args ...any) {
@@ -49,6 +49,8 @@ func (h house) checkImports(sources []source) []string {
 				switch {
 				case !known:
 					report(s, "imports %s, which stands on no step of the table in internal/floors", imported)
+				case !s.test && (target == fitting || target == part) && !within(s.dir, path.Dir(dir)):
+					report(s, "imports %s, a part of %s, which alone may import it", imported, path.Dir(dir))
 				case !s.test && target >= step:
 					report(s, "imports %s: got step %d imported by step %d, want a lower step", imported, target, step)
 				}
@@ -72,7 +74,7 @@ func (h house) foreign(s source, step int, imported string) string {
 	switch {
 	case !owned:
 		return fmt.Sprintf("imports %s, a module without an owner: add one to the table in internal/floors", imported)
-	case s.test || slices.Contains(use.owners, s.dir):
+	case s.test || slices.ContainsFunc(use.owners, func(owner string) bool { return within(s.dir, owner) }):
 		return ""
 	case use.testOnly:
 		return fmt.Sprintf("imports %s, which only tests may import", imported)
@@ -84,10 +86,13 @@ func (h house) foreign(s source, step int, imported string) string {
 	return fmt.Sprintf("imports %s: got %s, want its owner %s", imported, s.dir, strings.Join(use.owners, " or "))
 }
 
+// within reports whether a path is top or lies below it.
+func within(name, top string) bool { return name == top || strings.HasPrefix(name, top+"/") }
+
 // moduleOf returns the longest module of the table that contains the imported package.
 func (h house) moduleOf(imported string) (name string, found bool) {
 	for candidate := range h.owners {
-		if (imported == candidate || strings.HasPrefix(imported, candidate+"/")) && len(candidate) > len(name) {
+		if within(imported, candidate) && len(candidate) > len(name) {
 			name = candidate
 		}
 	}

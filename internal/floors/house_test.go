@@ -12,7 +12,7 @@ type house struct {
 
 // module says who may import a third-party module.
 type module struct {
-	owners   []string // the packages that own it
+	owners   []string // the packages that own it, with their parts
 	anyRoom  bool     // whether any package above the pure steps may import it: an extension of the standard library
 	testOnly bool     // whether only test files import it
 }
@@ -29,9 +29,13 @@ const (
 	definition
 	run
 	wire
+	fitting // the small parts of a room
+	part    // a part of a room, which alone imports its parts
 	room
 	roof
+	ridge // the coordinator's demo runs the probe's program in its own process
 	entrance
+	support // for tests only, which may import upwards
 )
 
 // lastmile draws the house. Packages on one step never import one another; cmd connects them.
@@ -43,10 +47,11 @@ func lastmile() house {
 			"cmd/coordinator": entrance,
 			"cmd/probe":       entrance,
 
-			"cmd/coordinator/app": roof,
+			"cmd/coordinator/app": ridge,
 			"cmd/probe/app":       roof,
 
 			"internal/browser":      room,
+			"internal/cli":          room,
 			"internal/console":      room,
 			"internal/demosite":     room,
 			"internal/exposition":   room,
@@ -59,6 +64,10 @@ func lastmile() house {
 			"internal/spool":        room,
 			"internal/worker":       room,
 
+			"internal/browser/chromium": fitting,
+			"internal/browser/traffic":  fitting,
+			"internal/browser/tab":      part,
+
 			"internal/bus": wire,
 
 			"internal/runs":     run,
@@ -68,11 +77,12 @@ func lastmile() house {
 			"internal/netprofile": ground,
 			"internal/slo":        ground,
 
-			"internal/floors": ground, // these tests
+			"internal/exposition/expositiontest": support,
+			"internal/floors":                    support,
 		},
 		owners: map[string]module{
 			"github.com/VictoriaMetrics/metrics":       {owners: []string{"internal/exposition"}},
-			"github.com/alecthomas/kong":               {owners: []string{"cmd/coordinator/app", "cmd/probe/app"}},
+			"github.com/alecthomas/kong":               {owners: []string{"cmd/coordinator/app", "cmd/probe/app", "internal/cli"}},
 			"github.com/chromedp/cdproto":              {owners: []string{"internal/browser"}},
 			"github.com/chromedp/chromedp":             {owners: []string{"internal/browser"}},
 			"github.com/goccy/go-yaml":                 {owners: []string{"internal/scenariofile"}},
@@ -80,9 +90,9 @@ func lastmile() house {
 			"github.com/nats-io/nats-server/v2":        {owners: []string{"internal/bus"}},
 			"github.com/nats-io/nats.go":               {owners: []string{"internal/bus"}},
 			"github.com/robfig/cron/v3":                {owners: []string{"internal/scenario"}},
-			"github.com/rogpeppe/go-internal":          {testOnly: true},
 			"github.com/santhosh-tekuri/jsonschema/v6": {testOnly: true},
 			"github.com/theory/jsonpath":               {owners: []string{"internal/httprunner"}},
+			"golang.org/x/term":                        {owners: []string{"cmd/coordinator/app"}},
 			"golang.org/x/sync":                        {anyRoom: true},
 		},
 		folders: []string{".ci", ".git", "cmd", "dashboards", "internal", "scenarios", "tools"},

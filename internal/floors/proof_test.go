@@ -13,7 +13,7 @@ func cottage() house {
 		module: "cottage",
 		pure:   ground,
 		steps: map[string]int{
-			"internal/floor": ground, "internal/kitchen": room, "internal/bath": room, "cmd/roof": roof,
+			"internal/floor": ground, "internal/kitchen": room, "internal/kitchen/sink": part, "internal/bath": room, "cmd/roof": roof,
 		},
 		owners: map[string]module{
 			"example.com/stove":      {owners: []string{"internal/kitchen"}},
@@ -53,15 +53,27 @@ func TestChecksFindFaults(t *testing.T) {
 			"cmd/roof/a.go":         `package roof; import _ "cottage/internal/kitchen"`,
 			"internal/kitchen/a.go": `package kitchen; import (_ "fmt"; _ "cottage/internal/floor")`,
 		}, nil},
+		{"a room and its part", imports, files{
+			"internal/kitchen/a.go":      `package kitchen; import _ "cottage/internal/kitchen/sink"`,
+			"internal/kitchen/sink/a.go": `package sink; import (_ "cottage/internal/floor"; _ "example.com/stove")`,
+		}, nil},
+		{"another room's part", imports, files{
+			"internal/bath/a.go":         `package bath; import _ "cottage/internal/kitchen/sink"`,
+			"cmd/roof/a.go":              `package roof; import _ "cottage/internal/kitchen/sink"`,
+			"internal/kitchen/sink/a.go": `package sink; import _ "cottage/internal/kitchen"`,
+		}, []string{
+			"internal/bath/a.go: imports cottage/internal/kitchen/sink, a part of internal/kitchen, which alone may import it",
+			"cmd/roof/a.go: imports cottage/internal/kitchen/sink, a part", "sink/a.go: imports cottage/internal/kitchen: got step",
+		}},
 		{"rooms import each other", imports, files{
 			"internal/kitchen/a.go": `package kitchen; import _ "cottage/internal/bath"`,
-		}, []string{"internal/kitchen/a.go: imports cottage/internal/bath: got step 4 imported by step 4, want a lower step"}},
+		}, []string{"internal/kitchen/a.go: imports cottage/internal/bath: got step 6 imported by step 6, want a lower step"}},
 		{"the ground imports a room", imports, files{
 			"internal/floor/a.go": `package floor; import _ "cottage/internal/bath"`,
-		}, []string{"got step 4 imported by step 0"}},
+		}, []string{"got step 6 imported by step 0"}},
 		{"a build constraint hides nothing", imports, files{
 			"internal/floor/a_plan9.go": "//go:build never\n\npackage floor; import _ \"cottage/internal/bath\"",
-		}, []string{"got step 4 imported by step 0"}},
+		}, []string{"got step 6 imported by step 0"}},
 		{"tests may import upwards", imports, files{
 			"internal/floor/a_test.go": `package floor; import (_ "cottage/internal/bath"; _ "example.com/stove")`,
 		}, nil},
@@ -134,7 +146,8 @@ func f(now time.Time, h http.Header) slog.Value { return slog.StringValue(h.Get(
 
 		{"the table", cottage().checkTable, files{
 			"cmd/roof/a.go": "package roof", "internal/floor/a.go": "package floor", "internal/bath/a.go": "package bath",
-			"internal/attic/a.go": "package attic", "internal/attic/testdata/x.go": "package x", "tools/go.mod": "", "tools/a.go": "package tools",
+			"internal/kitchen/sink/a.go": "package sink",
+			"internal/attic/a.go":        "package attic", "internal/attic/testdata/x.go": "package x", "tools/go.mod": "", "tools/a.go": "package tools",
 		}, []string{"package internal/attic stands on no step", "the table names package internal/kitchen"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

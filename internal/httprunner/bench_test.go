@@ -3,6 +3,7 @@ package httprunner_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"lastmile/internal/httprunner"
+	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
 
@@ -20,13 +22,19 @@ func BenchmarkRun(b *testing.B) {
 	server := httptest.NewServer(http.HandlerFunc(shop))
 	b.Cleanup(server.Close)
 	b.Run("httprunner", func(b *testing.B) {
+		runner := httprunner.New(slog.New(slog.DiscardHandler), httprunner.Options{})
+		a := &runs.Assignment{RunID: "test.eu.none.1700000000"}
+		step := assert(scenario.Assertion{Status: []string{"200"}})
+		step.URL = server.URL
 		b.ReportAllocs()
 		for b.Loop() {
-			j := begin(b, scenario.Scenario{}, httprunner.Options{})
-			step := assert(scenario.Assertion{Status: []string{"200"}})
-			step.URL = server.URL
+			session, err := runner.Open(b.Context(), a)
+			if err != nil {
+				b.Fatal(err)
+			}
+			j := &journey{session, scenario.NewScope(&a.Scenario, scenario.Combination{}, string(a.RunID), nil)}
 			wantCause(b, j.step(b, step), "", "")
-			j.Close()
+			session.Close()
 		}
 	})
 	b.Run("plain", func(b *testing.B) {

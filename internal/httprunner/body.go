@@ -3,13 +3,10 @@ package httprunner
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/theory/jsonpath"
 
 	"lastmile/internal/scenario"
 )
@@ -59,53 +56,4 @@ func (b *bodies) fill(into *bytes.Buffer, from io.Reader) ([]byte, error) {
 		err = fmt.Errorf("body over limit: got more than %s", scenario.Bytes(b.limit))
 	}
 	return into.Bytes(), err
-}
-
-// maxDepth bounds the nesting of a JSON body: JSONPath's descendant segments cost size times depth.
-const maxDepth = 200
-
-// parseJSON decodes a JSON body, numbers as they were written.
-func parseJSON(body []byte) (any, error) {
-	if depth := nesting(body); depth > maxDepth {
-		return nil, fmt.Errorf("got values nested %d deep, want at most %d", depth, maxDepth)
-	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber()
-	var document any
-	if err := decoder.Decode(&document); err != nil {
-		return nil, fmt.Errorf("parse body: %w", err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("parse body: got more after the first value")
-	}
-	return document, nil
-}
-
-// nesting is how deep the objects and arrays of a JSON text lie in one another.
-func nesting(body []byte) int {
-	depth, deepest, inString := 0, 0, false
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			depth++
-			deepest = max(deepest, depth)
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return deepest
-}
-
-// selectFirst returns the text of the first value that the path selects.
-func selectFirst(path *jsonpath.Path, document any) (text string, found bool) {
-	nodes := path.Select(document)
-	if len(nodes) == 0 {
-		return "", false
-	}
-	return scenario.JSONText(nodes[0]), true
 }

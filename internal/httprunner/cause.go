@@ -70,7 +70,7 @@ func (e *exchange) diagnose(ctx context.Context, err error) (*runs.Cause, error)
 		return causef(runs.ClassTLS, "%s", err), nil // certificates quote names, and have no secrets
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return causef(runs.ClassConnect, "connection reset while %s", at), nil
-	case errors.Is(err, io.EOF) && at != stageReceive:
+	case at != stageReceive && (errors.Is(err, io.EOF) || strings.Contains(err.Error(), "server closed idle connection")):
 		return causef(runs.ClassConnect, "connection closed while %s", at), nil
 	case errors.Is(err, io.ErrUnexpectedEOF) && at == stageReceive:
 		return causef(runs.ClassScript, "response ended early: %s", scrub(err)), nil

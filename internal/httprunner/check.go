@@ -173,7 +173,10 @@ func (r *response) find(x scenario.Extractor) (value string, found bool, cause *
 	if r.documentError != nil {
 		return "", false, causef(runs.ClassAssertion, "%s: %s", sourceName(x), r.documentError)
 	}
-	value, found = selectFirst(r.plan.paths[x.JSON], r.document)
+	value, found, err := selectFirst(r.plan.paths[x.JSON], r.document)
+	if err != nil {
+		return "", false, causef(runs.ClassScript, "%s: %s", sourceName(x), err)
+	}
 	return value, found, nil
 }
 

@@ -32,7 +32,7 @@ type plan struct {
 }
 
 // newPlan expands the step. The error is without the values of variables.
-func newPlan(step *scenario.Step, scope *scenario.Scope, userAgent string) (*plan, error) {
+func newPlan(step *scenario.Step, scope *scenario.Scope, userAgent string, paths *jsonpath.Parser) (*plan, error) {
 	p := &plan{
 		step:   step,
 		scope:  scope,
@@ -49,7 +49,7 @@ func newPlan(step *scenario.Step, scope *scenario.Scope, userAgent string) (*pla
 	}
 	for i := range step.Assert {
 		a := &step.Assert[i]
-		p.parse(a.JSON)
+		p.parse(paths, a.JSON)
 		p.expand("assert body", a.Body) // for the error: a missing variable does not appear while polling
 		p.expand("assert "+a.Subject(), a.Contains)
 		if a.Equals != nil {
@@ -57,7 +57,7 @@ func newPlan(step *scenario.Step, scope *scenario.Scope, userAgent string) (*pla
 		}
 	}
 	for _, x := range step.Extract {
-		p.parse(x.JSON)
+		p.parse(paths, x.JSON)
 	}
 	return p, p.err
 }
@@ -106,11 +106,11 @@ func (p *plan) setBody() {
 }
 
 // parse parses a JSONPath once for all attempts.
-func (p *plan) parse(text string) {
+func (p *plan) parse(parser *jsonpath.Parser, text string) {
 	if text == "" {
 		return
 	}
-	path, err := jsonpath.Parse(text)
+	path, err := parser.Parse(text)
 	p.check("json "+clip(text, maxValue), err)
 	if p.paths == nil {
 		p.paths = map[string]*jsonpath.Path{}

@@ -17,6 +17,8 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/theory/jsonpath"
+
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -42,19 +44,21 @@ const (
 type Runner struct {
 	log     *slog.Logger
 	options Options
+	paths   *jsonpath.Parser
 }
 
 // New makes a Runner.
 func New(log *slog.Logger, options Options) *Runner {
 	options.UserAgent = cmp.Or(options.UserAgent, defaultUserAgent)
 	options.MaxBody = cmp.Or(options.MaxBody, defaultMaxBody)
-	return &Runner{log: log, options: options}
+	return &Runner{log: log, options: options, paths: newPathParser()}
 }
 
 // Session runs the http steps of one run. It is not safe for concurrent use. Its owner must Close it.
 type Session struct {
 	log       *slog.Logger
 	options   Options
+	paths     *jsonpath.Parser
 	scenario  *scenario.Scenario
 	runID     runs.ID
 	traceID   string
@@ -76,6 +80,7 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error)
 	s := &Session{
 		log:      r.log,
 		options:  r.options,
+		paths:    r.paths,
 		scenario: &a.Scenario,
 		runID:    a.RunID,
 		traceID:  randomHex(16),

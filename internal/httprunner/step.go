@@ -21,7 +21,7 @@ const minEvery = 10 * time.Millisecond
 //
 // ctx ends at the step's limit, which is the target's failure (class timeout), or is cancelled, which is ours (a *runs.Fault).
 func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *scenario.Scope) (runs.Step, error) {
-	p, err := newPlan(step, scope, s.options.UserAgent)
+	p, err := newPlan(step, scope, s.options.UserAgent, s.paths)
 	if err != nil {
 		return runs.Step{State: runs.StepFailed, Cause: causef(runs.ClassScript, "%s", scope.Redact(err.Error()))}, nil
 	}

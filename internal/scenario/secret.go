@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"encoding/json"
 	"html"
 	"log/slog"
 	"net/url"
@@ -40,8 +41,23 @@ func (s Secret) redact(text string) string {
 		return text
 	}
 	quoted := strconv.Quote(raw)
-	for _, form := range []string{raw, url.QueryEscape(raw), url.PathEscape(raw), quoted[1 : len(quoted)-1], html.EscapeString(raw)} {
+	forms := []string{
+		raw, url.QueryEscape(raw), url.PathEscape(raw), html.EscapeString(raw),
+		quoted[1 : len(quoted)-1], jsonEscape(raw, false), jsonEscape(raw, true),
+	}
+	for _, form := range forms {
 		text = strings.ReplaceAll(text, form, redacted)
 	}
 	return text
+}
+
+// jsonEscape is text as it stands between the quotes of a JSON string. Encoders differ in whether they escape <, > and & too.
+func jsonEscape(text string, escapeHTML bool) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(escapeHTML)
+	if enc.Encode(text) != nil { // cannot happen: every string has a JSON form
+		return text
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(b.String(), `"`), "\"\n")
 }

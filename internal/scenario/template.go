@@ -93,6 +93,8 @@ func NewScope(s *Scenario, c Combination, runID string, secrets map[string]Secre
 			scope.secrets = append(scope.secrets, secret)
 		}
 	}
+	// The longest first: where one secret begins another, redacting the short one would leave the tail of the long one.
+	slices.SortFunc(scope.secrets, func(a, b Secret) int { return len(b) - len(a) })
 	return scope
 }
 

@@ -176,12 +176,18 @@ func (v *validator) variables() {
 	}
 }
 
+// builtIn are the names of the variables that every run has; see NewScope.
+var builtIn = []string{"region", "network", "run.id", "expected.region"}
+
 func (v *validator) steps() {
 	s := v.scenario
 	if len(s.Steps) == 0 || len(s.Steps) > maxSteps {
 		v.add(fmt.Sprintf("%d steps", len(s.Steps)), fmt.Sprintf("1 to %d", maxSteps), "steps")
 	}
-	known := map[string]bool{"region": true, "network": true, "run.id": true, "expected.region": true}
+	known := map[string]bool{}
+	for _, name := range builtIn {
+		known[name] = true
+	}
 	for name := range s.Vars {
 		known["vars."+name] = true
 	}
@@ -261,7 +267,9 @@ func (v *validator) sloSubject(o SLO, at func(string) []string) {
 	if !latency && o.Threshold != 0 {
 		v.add(o.Threshold.String(), "no threshold: only sli latency has one", at("threshold")...)
 	}
-	if o.Step != "" && !slices.ContainsFunc(s.Steps, func(st Step) bool { return st.ID == o.Step }) {
+	if !latency && o.Step != "" {
+		v.add(strconv.Quote(o.Step), "no step: only sli latency has one", at("step")...)
+	} else if o.Step != "" && !slices.ContainsFunc(s.Steps, func(st Step) bool { return st.ID == o.Step }) {
 		v.add(strconv.Quote(o.Step), "the id of a step of this scenario", at("step")...)
 	}
 	if o.Match != "" && !cache {

@@ -210,7 +210,8 @@ func (v *stepValidator) assertion(a *Assertion, path ...string) {
 	if a.Equals != nil {
 		v.template(string(*a.Equals), false, append(path, "equals")...)
 	}
-	for _, text := range []string{a.Body, a.Contains, a.Title, a.URL, a.Visible, a.Hidden} {
+	v.template(a.Contains, false, append(path, "contains")...)
+	for _, text := range []string{a.Body, a.Title, a.URL, a.Visible, a.Hidden} {
 		v.template(text, false, append(path, subject)...)
 	}
 	v.regex(a.Matches, append(path, "matches")...)
@@ -225,6 +226,9 @@ func (v *stepValidator) regex(text string, path ...string) {
 func (v *stepValidator) extractor(name string, x Extractor) {
 	if !identifier.MatchString(name) {
 		v.problem(strconv.Quote(name), "a name of letters, digits and _", "extract", name)
+	}
+	if slices.Contains(builtIn, name) {
+		v.problem(strconv.Quote(name), "another name: ${"+name+"} has a meaning of its own", "extract", name)
 	}
 	browser := v.step.Type.Browser()
 	sources := 0

@@ -3,6 +3,7 @@ package scenario
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +88,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	if err != nil || v < 0 || v*float64(size) > 1e15 || v != v {
 		return valueError(string(text), "an amount of data such as 900B, 200kB or 1MB")
 	}
-	*b = Bytes(v * float64(size))
+	*b = Bytes(math.Round(v * float64(size))) // 1.001 has no exact float64
 	return nil
 }
 

@@ -1,8 +1,18 @@
 package scenariofile
 
+import "maps"
+
 // descriptions says what each key means, by Go type and key. Editors show them, so they are complete sentences for people who
 // write scenarios; a test holds them against the types.
 func descriptions() map[string]string {
+	all := scenarioDescriptions()
+	maps.Copy(all, stepDescriptions())
+	maps.Copy(all, partDescriptions())
+	return all
+}
+
+// scenarioDescriptions are of the scenario and its parts other than steps.
+func scenarioDescriptions() map[string]string {
 	return map[string]string{
 		"Scenario.apiVersion":  "The version of the format: lastmile/v1.",
 		"Scenario.scenario":    "The scenario's name, a DNS label that no other scenario has.",
@@ -37,7 +47,12 @@ func descriptions() map[string]string {
 		"SLO.match":     "For cache-hit: glob over the URLs of the responses that count; without it all do.",
 
 		"Alerts.critical": "Whether a breach pages at any hour.",
+	}
+}
 
+// stepDescriptions are of the keys of a step.
+func stepDescriptions() map[string]string {
+	return map[string]string{
 		"Step.id":                "The step's name, a DNS label; objectives and reports refer to it. Without it the step's position counts.",
 		"Step.type":              "What the step does.",
 		"Step.timeout":           "How long the step may take; 5s for browser steps and 10s for http if not set.",
@@ -68,7 +83,12 @@ func descriptions() map[string]string {
 		"Step.form":              "The request body as form fields, with its content type; ${...} is replaced in their values.",
 		"Step.followRedirects":   "Whether redirects are followed; true if not set.",
 		"Step.poll":              "Repeats the request until its assertions hold. The step's duration is the time until they did.",
+	}
+}
 
+// partDescriptions are of the parts of a step.
+func partDescriptions() map[string]string {
+	return map[string]string{
 		"Poll.every": "The time between two requests.",
 		"Poll.for":   "How long to go on before the step fails; longer than every.",
 

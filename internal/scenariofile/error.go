@@ -31,7 +31,7 @@ func (e *Error) Error() string {
 // All collects every *Error inside err, in the order in which they print.
 func All(err error) []*Error {
 	var one *Error
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it walks the tree itself
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []*Error
 		for _, e := range many.Unwrap() {
 			out = append(out, All(e)...)

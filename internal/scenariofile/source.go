@@ -123,7 +123,7 @@ func parseTokens(tokens token.Tokens) (file *ast.File, err error) {
 // syntaxError takes the parser's error apart into the arguments of report.add.
 func syntaxError(err error) (at position, path []string, got, want string) {
 	message := err.Error()
-	if e, ok := err.(interface { //nolint:errorlint // the parser returns it bare
+	if e, ok := err.(interface {
 		GetToken() *token.Token
 		GetMessage() string
 	}); ok {

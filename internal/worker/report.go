@@ -2,10 +2,12 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
 
+	"lastmile/internal/bus"
 	"lastmile/internal/runs"
 )
 
@@ -44,54 +46,44 @@ const (
 	longestPause = 15 * time.Second
 )
 
-// publish brings results from the disk to the hub until ctx ends, and once more after that.
+// publish brings results from the disk to the hub, oldest first, until ctx ends.
 func (w *Worker) publish(ctx context.Context) {
 	pause := firstPause
 	for {
-		if w.flush(ctx) {
-			pause = firstPause
-		} else {
-			pause = min(2*pause, longestPause)
-		}
-		wait := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			wait.Stop()
-			final, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalWork)
-			w.flush(final)
-			cancel()
+		r, err := w.spool.Next(ctx)
+		if err != nil { // ctx has ended
 			return
-		case <-w.stored:
-		case <-wait.C:
-		}
-		wait.Stop()
-	}
-}
-
-// flush publishes everything that is on disk, oldest first; false means that the hub could not be reached.
-func (w *Worker) flush(ctx context.Context) bool {
-	for _, id := range w.spool.Pending() {
-		r, err := w.spool.Load(id)
-		if err != nil {
-			w.count(func(s *Stats) { s.SpoolErrors++ })
-			w.log.Error("spooled result unreadable", "run_id", id, "err", err)
-			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, publishTime)
 		err = w.hub.PublishResult(limited, r)
 		cancel()
-		if err != nil {
-			if ctx.Err() == nil {
-				w.log.Warn("result not published, kept on disk", "run_id", id, "err", err)
-			}
-			return false
+		switch {
+		case err == nil:
+			pause = firstPause
+			w.remove(r.RunID)
+			continue
+		case !errors.Is(err, bus.ErrUnavailable) && ctx.Err() == nil && limited.Err() == nil:
+			w.spool.SetAside(r.RunID, err) // it will never go through and must not stand in the way of others
+			continue
+		case ctx.Err() == nil:
+			w.log.Warn("result not published, kept on disk", "run_id", r.RunID, "err", err)
 		}
-		if err := w.spool.Remove(id); err != nil {
-			w.count(func(s *Stats) { s.SpoolErrors++ })
-			w.log.Error("published result not removed", "run_id", id, "err", err)
+		wait := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-wait.C:
 		}
+		wait.Stop()
+		pause = min(2*pause, longestPause)
 	}
-	return true
+}
+
+// remove forgets a result that is safe at the hub.
+func (w *Worker) remove(id runs.ID) {
+	if err := w.spool.Remove(id); err != nil {
+		w.count(func(s *Stats) { s.SpoolErrors++ })
+		w.log.Error("published result not removed", "run_id", id, "err", err)
+	}
 }
 
 // beat sends heartbeats until ctx ends.
@@ -111,7 +103,7 @@ func (w *Worker) beat(ctx context.Context) {
 func (w *Worker) heartbeat(ctx context.Context) {
 	hb := runs.Heartbeat{
 		Schema: runs.Schema, Region: w.opts.Region, Probe: w.opts.Probe, Version: w.opts.Version,
-		Slots: w.opts.BrowserSlots + w.opts.HTTPSlots, Running: w.news(), Spooled: len(w.spool.Pending()),
+		Slots: w.opts.BrowserSlots + w.opts.HTTPSlots, Running: w.news(), Spooled: w.spool.Pending(),
 		Browser: w.opts.BrowserSlots > 0, Rejected: w.Stats().Rejected,
 	}
 	limited, cancel := context.WithTimeout(ctx, w.opts.Heartbeat)

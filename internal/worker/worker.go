@@ -37,20 +37,22 @@ type Hub interface {
 	Heartbeat(ctx context.Context, hb runs.Heartbeat) (runs.HeartbeatReply, error)
 }
 
-// Spool keeps claims and results on disk.
+// Spool keeps claims and results on disk; see package spool.
 type Spool interface {
 	// Claim notes that a run is about to begin; it is on disk when Claim returns.
 	Claim(a runs.Assignment) error
 	// Put stores a result and ends its claim; it is on disk when Put returns.
 	Put(r runs.Result) error
-	// Unfinished lists the claims of an earlier process that have no result.
-	Unfinished() []runs.Assignment
-	// Pending lists the stored results, oldest slot first.
-	Pending() []runs.ID
-	// Load reads a stored result.
-	Load(id runs.ID) (runs.Result, error)
+	// Holds reports whether the run is claimed or stored here.
+	Holds(id runs.ID) bool
+	// Next waits for the stored result with the oldest slot, the same until it is removed or set aside.
+	Next(ctx context.Context) (runs.Result, error)
+	// Pending counts the stored results.
+	Pending() int
 	// Remove forgets a result.
 	Remove(id runs.ID) error
+	// SetAside takes a result that can never be published out of the way, without deleting it.
+	SetAside(id runs.ID, reason error)
 }
 
 // Runner executes an assignment. Blank makes the result of one that was never executed.
@@ -64,11 +66,12 @@ type Options struct {
 	Region       string
 	Probe        string
 	Version      string
-	BrowserSlots int           // browser runs at once; 0 = this probe has no Chromium
-	HTTPSlots    int           // http runs at once; default 4
-	Grace        time.Duration // how long runs under way may go on when the worker stops; default 10 s
-	Heartbeat    time.Duration // default 5 s
-	Gate         chan struct{} // bounds browser runs of all probes on this machine, where given: one token each
+	BrowserSlots int               // browser runs at once; 0 = this probe has no Chromium
+	HTTPSlots    int               // http runs at once; default 4
+	Grace        time.Duration     // how long runs under way may go on when the worker stops; default 10 s
+	Heartbeat    time.Duration     // default 5 s
+	Gate         chan struct{}     // bounds browser runs of all probes on this machine, where given: one token each
+	Unfinished   []runs.Assignment // runs that an earlier process began and did not end
 }
 
 // Worker runs assignments. Make one with New and call Run once.
@@ -78,7 +81,6 @@ type Worker struct {
 	spool  Spool
 	runner Runner
 	opts   Options
-	stored chan struct{} // a result was put on disk
 
 	mu      sync.Mutex
 	running map[runs.ID]bool // true while under way; false = taken since the last heartbeat and already done
@@ -99,8 +101,7 @@ func New(log *slog.Logger, hub Hub, spool Spool, runner Runner, opts Options) *W
 	}
 	return &Worker{
 		log: log, hub: hub, spool: spool, runner: runner, opts: opts,
-		stored: make(chan struct{}, 1), running: map[runs.ID]bool{},
-		stats: Stats{Results: map[runs.State]int64{}},
+		running: map[runs.ID]bool{}, stats: Stats{Results: map[runs.State]int64{}},
 	}
 }
 
@@ -125,13 +126,24 @@ func (w *Worker) Run(ctx context.Context) error {
 	grace := time.AfterFunc(w.opts.Grace, stop)
 	defer grace.Stop()
 	err := takers.Wait()
+	w.drain()
 	stopPublishing()
 	return errors.Join(err, services.Wait())
 }
 
+// drain gives the publisher a little time to bring the last results to the hub.
+func (w *Worker) drain() {
+	limit := time.Now().Add(finalWork)
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for w.spool.Pending() > 0 && time.Now().Before(limit) {
+		<-ticker.C
+	}
+}
+
 // reportUnfinished turns the claims of a process that died into results that say so.
 func (w *Worker) reportUnfinished() {
-	for _, a := range w.spool.Unfinished() {
+	for _, a := range w.opts.Unfinished {
 		r := w.runner.Blank(&a)
 		r.State = runs.StateInvalid
 		r.Cause = &runs.Cause{Class: runs.ClassProbe, Detail: "the probe died in mid-run"}
@@ -169,7 +181,7 @@ func (w *Worker) handle(ctx context.Context, job *bus.Job) {
 		w.count(func(s *Stats) { s.Expired++ })
 		w.ack(ctx, job)
 		return
-	case !w.begin(a.RunID):
+	case w.spool.Holds(a.RunID) || !w.begin(a.RunID):
 		w.count(func(s *Stats) { s.Repeated++ })
 		w.ack(ctx, job)
 		return
@@ -245,10 +257,6 @@ func (w *Worker) store(r *runs.Result) (ok bool) {
 	err := w.spool.Put(*r)
 	if err == nil {
 		w.count(func(s *Stats) { s.Results[r.State]++ })
-		select {
-		case w.stored <- struct{}{}:
-		default:
-		}
 		return true
 	}
 	w.count(func(s *Stats) { s.SpoolErrors++ })

@@ -3,8 +3,10 @@ package app
 
 import (
 	"context"
+	"strings"
 
 	"lastmile/internal/cli"
+	"lastmile/internal/demosite"
 )
 
 // version is set at build time.
@@ -23,6 +25,10 @@ type grammar struct {
 
 // Main runs the program and returns its exit status.
 func Main(ctx context.Context, args []string, streams cli.Streams) int {
-	about := cli.About{Name: "coordinator", Version: version, Description: "Schedules scripted user journeys for a fleet of probes and accounts for every run."}
+	about := cli.About{
+		Name: "coordinator", Version: version,
+		Description: "Schedules scripted user journeys for a fleet of probes and accounts for every run.",
+		Vars:        map[string]string{"faults": strings.Join(demosite.FaultNames(), ", ")},
+	}
 	return cli.Main(ctx, about, &grammar{}, args, streams)
 }

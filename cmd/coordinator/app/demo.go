@@ -307,4 +307,3 @@ func (d *demo) summarise() error {
 	}
 	return nil
 }
-

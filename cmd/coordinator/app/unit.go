@@ -67,7 +67,9 @@ func (u *unit) run(ctx, scheduling context.Context, listener net.Listener) error
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return cli.Serve(ctx, listener, exposition.Handler(u.metrics.WritePrometheus, u.readiness)) })
+	group.Go(func() error {
+		return cli.Serve(ctx, listener, exposition.Handler(u.metrics.WritePrometheus, u.readiness))
+	})
 	group.Go(func() error { return u.hub.ServeHeartbeats(ctx, u.heard) })
 	group.Go(func() error { return u.follow(ctx) })
 	group.Go(func() error {

@@ -15,6 +15,7 @@ import (
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
 	"lastmile/internal/exposition"
+	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/spool"
 	"lastmile/internal/worker"
@@ -87,7 +88,7 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) (err error) {
 
 	w := worker.New(log, hub, kept, runner, worker.Options{
 		Region: o.Region, Probe: o.Probe, Version: cli.Version(version), BrowserSlots: o.BrowserSlots, HTTPSlots: o.HTTPSlots,
-		Grace: o.Grace, Gate: o.Gate,
+		Grace: o.Grace, Gate: o.Gate, Unfinished: unfinished(kept),
 	})
 	return join(ctx, log, listener, w, metrics(o, w, kept, hub))
 }
@@ -101,6 +102,15 @@ func join(ctx context.Context, log *slog.Logger, listener net.Listener, w *worke
 	err := group.Wait()
 	log.Info("probe stopped")
 	return err
+}
+
+// unfinished lists what an earlier process began and did not end.
+func unfinished(kept *spool.Spool) []runs.Assignment {
+	var out []runs.Assignment
+	for _, claim := range kept.Unfinished() {
+		out = append(out, claim.Assignment)
+	}
+	return out
 }
 
 // url is the hub's address, empty where the server is in this process.
@@ -119,7 +129,7 @@ func metrics(o ServeOptions, w *worker.Worker, kept *spool.Spool, hub *bus.Bus) 
 			s, conn := w.Stats(), hub.Stats()
 			return exposition.ProbeStats{
 				Results: s.Results, Taken: s.Taken, Expired: s.Expired, Rejected: s.Rejected, Repeated: s.Repeated,
-				Running: s.Running, Slots: o.BrowserSlots + o.HTTPSlots, Spooled: len(kept.Pending()), SpoolCorrupt: kept.Corrupt(),
+				Running: s.Running, Slots: o.BrowserSlots + o.HTTPSlots, Spooled: kept.Pending(), SpoolCorrupt: kept.Corrupt(),
 				SpoolErrors: s.SpoolErrors, HubConnected: conn.Connected, Reconnects: conn.Reconnects,
 				LastHeartbeat: s.LastHeartbeat, ClockOffset: s.ClockOffset, BrowserAvailable: o.BrowserSlots > 0,
 			}

@@ -91,7 +91,7 @@ func (b *Browser) await() {
 		if how == nil {
 			how = errors.New("exit status 0")
 		}
-		b.Fail(runs.ClassBrowserCrash, fmt.Errorf("chromium ended: %w; it last said %q", how, b.proc.stderr.lastLine()))
+		b.Fail(runs.ClassBrowserCrash, fmt.Errorf("chromium ended: %w; it last said %q", how, b.proc.stderr.lastWords()))
 		b.proc.kill() // whatever of the group is left
 	}
 }

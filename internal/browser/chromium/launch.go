@@ -46,7 +46,7 @@ func (in *Installation) Start(spec Spec, onEvent func(*cdproto.Message)) (*Brows
 const preferences = `{"net":{"network_prediction_options":2},"search":{"suggest_enabled":false},"safebrowsing":{"enabled":false}}`
 
 func makeRunDir(parent string) (dir string, err error) {
-	if dir, err = os.MkdirTemp(parent, "lastmile-run-"); err != nil {
+	if dir, err = os.MkdirTemp(parent, "lastmile-"); err != nil {
 		return "", err
 	}
 	defer func() {
@@ -54,19 +54,16 @@ func makeRunDir(parent string) (dir string, err error) {
 			_ = os.RemoveAll(dir)
 		}
 	}()
-	for _, sub := range []string{"home", "tmp", "profile/Default"} {
-		if err = os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
-			return "", err
-		}
+	if err = os.MkdirAll(filepath.Join(dir, "profile/Default"), 0o700); err != nil {
+		return "", err
 	}
 	return dir, os.WriteFile(filepath.Join(dir, "profile/Default/Preferences"), []byte(preferences), 0o600)
 }
 
 // environment is all that Chromium learns of ours: no secret of the probe's is in it.
 func environment(dir string) []string {
-	home, tmp := filepath.Join(dir, "home"), filepath.Join(dir, "tmp")
 	return []string{
-		"HOME=" + home, "TMPDIR=" + tmp, "XDG_CONFIG_HOME=" + home, "XDG_CACHE_HOME=" + home, "XDG_RUNTIME_DIR=" + tmp,
+		"HOME=" + dir, "TMPDIR=" + dir, "XDG_CONFIG_HOME=" + dir, "XDG_CACHE_HOME=" + dir, "XDG_RUNTIME_DIR=" + dir,
 		"PATH=/usr/bin:/bin", "LANG=en_US.UTF-8", "DBUS_SESSION_BUS_ADDRESS=disabled:", "DBUS_SYSTEM_BUS_ADDRESS=disabled:",
 	}
 }
@@ -82,7 +79,7 @@ func (in *Installation) flags(spec Spec, dir string) []string {
 		"--disable-popup-blocking", "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
 		"--disable-renderer-backgrounding", "--disable-quic", "--disable-gpu", "--hide-scrollbars", "--mute-audio",
 		"--force-color-profile=srgb", "--password-store=basic", "--lang=en-US",
-		"--disable-features=Translate,MediaRouter,OptimizationHints,AutofillServerCommunication,InterestFeedContentSuggestions," +
+		"--disable-features=Translate,MediaRouter,OptimizationHints,AutofillServerCommunication,HttpsUpgrades,InterestFeedContentSuggestions," +
 			"CertificateTransparencyComponentUpdater,DialMediaRouteProvider,GlobalMediaControls",
 		fmt.Sprintf("--window-size=%d,%d", spec.Width, spec.Height),
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -145,10 +146,15 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// lastLine returns the last line that is not empty.
-func (t *tail) lastLine() string {
+// lastWords returns the last line that calls itself fatal, else the last line.
+func (t *tail) lastWords() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	lines := strings.Split(strings.TrimSpace(string(t.text)), "\n")
+	for _, line := range slices.Backward(lines) {
+		if strings.Contains(line, ":FATAL:") {
+			return line
+		}
+	}
 	return lines[len(lines)-1]
 }

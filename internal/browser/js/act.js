@@ -35,13 +35,6 @@ lastmile.act = (() => {
     return el;
   };
 
-  const within = (el, ancestor) => {
-    for (let node = el; node; node = node.assignedSlot ?? node.parentNode ?? node.host) {
-      if (node === ancestor) return true;
-    }
-    return false;
-  };
-
   const describe = (el) => {
     if (!el) return "nothing";
     return el.tagName.toLowerCase() + (el.id ? "#" + el.id : [...el.classList].slice(0, 2).map((c) => "." + c).join(""));
@@ -72,7 +65,7 @@ lastmile.act = (() => {
       if (!inside(point.x, point.y)) return { state: "outside the viewport" };
       const hit = topmost(point.x, point.y);
       const label = hit?.closest("label");
-      if (!within(hit, shown) && !(label && label.control === el)) return { state: "covered", by: describe(hit) };
+      if (!lastmile.find.within(hit, shown) && !(label && label.control === el)) return { state: "covered", by: describe(hit) };
     }
     lastmile.current = el;
     const { offsetLeft, offsetTop, scale } = visualViewport;

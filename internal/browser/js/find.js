@@ -70,5 +70,13 @@ lastmile.find = (() => {
     return found;
   };
 
-  return { chain, one: (root, selector) => kinds[selector.kind](root.shadowRoot ?? root, selector.text)[0] ?? null };
+  // Whether el is the ancestor or below it, across shadow roots.
+  const within = (el, ancestor) => {
+    for (let node = el; node; node = node.assignedSlot ?? node.parentNode ?? node.host) {
+      if (node === ancestor) return true;
+    }
+    return false;
+  };
+
+  return { chain, within, one: (root, selector) => kinds[selector.kind](root.shadowRoot ?? root, selector.text)[0] ?? null };
 })();

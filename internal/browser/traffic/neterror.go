@@ -6,8 +6,8 @@ import (
 	"lastmile/internal/runs"
 )
 
-// classOfNetError sorts Chromium's network errors (net/base/net_error_list.h), such as net::ERR_NAME_NOT_RESOLVED.
-func classOfNetError(text string) runs.Class {
+// ClassOfNetError sorts Chromium's network errors (net/base/net_error_list.h), such as net::ERR_NAME_NOT_RESOLVED.
+func ClassOfNetError(text string) runs.Class {
 	name := strings.TrimPrefix(text, "net::ERR_")
 	for _, group := range []struct {
 		class    runs.Class

@@ -1,3 +1,8 @@
+// Package traffic makes the account of a run's requests from Chromium's Network events: each redirect hop by itself, with its
+// phases, its size, and who answered it (the network, or one of the browser's own caches).
+//
+// The package does no I/O; the times of requests are Chromium's, and the one clock it needs, to tell when the page has become
+// quiet, is passed in.
 package traffic
 
 import (
@@ -10,6 +15,7 @@ import (
 
 	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/cdp/jsonv2"
 	"github.com/chromedp/cdproto/network"
 
 	"lastmile/internal/cachestate"
@@ -20,11 +26,12 @@ import (
 // maxRequests bounds the requests that are kept of a run; more are only counted.
 const maxRequests = 2000
 
-// traffic is the account of a run's requests, made from Network events. Its owner locks.
-type traffic struct {
+// Log is the account of one run's requests. It is not safe for concurrent use.
+type Log struct {
 	sc        *scenario.Scenario
+	now       func() time.Time
 	step      string
-	hops      []*hop // in order of start
+	hops      []*Hop // in order of start
 	total     int
 	stepFrom  int // total at the start of the step
 	exchanges map[network.RequestID]*exchange
@@ -36,7 +43,7 @@ type traffic struct {
 // exchange is what shares one request id: a request and the redirects before it. ExtraInfo events come in the order of the hops,
 // each before or after its main event.
 type exchange struct {
-	hops   []*hop
+	hops   []*Hop
 	loader cdp.LoaderID
 	extras []network.EventResponseReceivedExtraInfo
 	joined int
@@ -44,45 +51,48 @@ type exchange struct {
 	memory bool
 }
 
-// hop is one request on its way.
-type hop struct {
+// Hop is one request on its way. Status is what was on the wire.
+type Hop struct {
 	runs.Request
-	status     int // as the page sees it: 200 where the network said 304
-	headers    http.Header
+	PageStatus int         // as the page sees it: 200 where the network said 304
+	Headers    http.Header // nil before there is a response
 	timing     *network.ResourceTiming
 	wantsExtra bool
 	answered   bool
 }
 
-func newTraffic(sc *scenario.Scenario) traffic {
-	return traffic{sc: sc, exchanges: map[network.RequestID]*exchange{}, lastEvent: time.Now()}
+// New returns an empty account. now is the clock.
+func New(sc *scenario.Scenario, now func() time.Time) *Log {
+	return &Log{sc: sc, now: now, exchanges: map[network.RequestID]*exchange{}, lastEvent: now()}
 }
 
-func (t *traffic) begin(step string) {
+// Begin books the requests that start from now on to the step.
+func (t *Log) Begin(step string) {
 	t.step, t.stepFrom, t.forbidden = step, t.total, ""
 }
 
-func (t *traffic) event(msg *cdproto.Message) {
+// Event takes one event of the Network domain, from whichever session.
+func (t *Log) Event(msg *cdproto.Message) {
 	switch msg.Method {
 	case cdproto.EventNetworkRequestWillBeSent:
-		if ev, ok := decode[network.EventRequestWillBeSent](msg); ok {
+		if ev, ok := Decode[network.EventRequestWillBeSent](msg); ok && ev.Request != nil {
 			t.willBeSent(&ev)
 		}
 	case cdproto.EventNetworkResponseReceived:
-		if ev, ok := decode[network.EventResponseReceived](msg); ok {
+		if ev, ok := Decode[network.EventResponseReceived](msg); ok && ev.Response != nil {
 			if x := t.exchanges[ev.RequestID]; x != nil {
 				x.answer(ev.Response, ev.HasExtraInfo)
 			}
 		}
 	case cdproto.EventNetworkResponseReceivedExtraInfo:
-		if ev, ok := decode[network.EventResponseReceivedExtraInfo](msg); ok {
+		if ev, ok := Decode[network.EventResponseReceivedExtraInfo](msg); ok {
 			if x := t.exchanges[ev.RequestID]; x != nil {
 				x.extras = append(x.extras, ev)
 				x.join()
 			}
 		}
 	case cdproto.EventNetworkRequestServedFromCache:
-		if ev, ok := decode[network.EventRequestServedFromCache](msg); ok {
+		if ev, ok := Decode[network.EventRequestServedFromCache](msg); ok {
 			if x := t.exchanges[ev.RequestID]; x != nil {
 				x.memory = true
 			}
@@ -94,14 +104,14 @@ func (t *traffic) event(msg *cdproto.Message) {
 	}
 }
 
-func (t *traffic) ended(msg *cdproto.Message) {
-	if ev, ok := decode[network.EventLoadingFinished](msg); ok && msg.Method == cdproto.EventNetworkLoadingFinished {
+func (t *Log) ended(msg *cdproto.Message) {
+	if ev, ok := Decode[network.EventLoadingFinished](msg); ok && msg.Method == cdproto.EventNetworkLoadingFinished {
 		if x := t.exchanges[ev.RequestID]; x != nil {
 			x.last().finish(ev.Timestamp.Float64(), ev.EncodedDataLength)
 			t.deactivate(x)
 		}
 	}
-	if ev, ok := decode[network.EventLoadingFailed](msg); ok && msg.Method == cdproto.EventNetworkLoadingFailed {
+	if ev, ok := Decode[network.EventLoadingFailed](msg); ok && msg.Method == cdproto.EventNetworkLoadingFailed {
 		if x := t.exchanges[ev.RequestID]; x != nil {
 			x.last().Error = ev.ErrorText
 			t.deactivate(x)
@@ -109,7 +119,7 @@ func (t *traffic) ended(msg *cdproto.Message) {
 	}
 }
 
-func (t *traffic) willBeSent(ev *network.EventRequestWillBeSent) {
+func (t *Log) willBeSent(ev *network.EventRequestWillBeSent) {
 	x := t.exchanges[ev.RequestID]
 	if x != nil && ev.RedirectResponse == nil {
 		return // the same request seen by a second session
@@ -134,14 +144,14 @@ func (t *traffic) willBeSent(ev *network.EventRequestWillBeSent) {
 		default:
 			x.active = true
 			t.active++
-			t.lastEvent = time.Now()
+			t.lastEvent = t.now()
 		}
 	}
 	x.hops = append(x.hops, h)
 }
 
 // start opens the account of a request; nil where it is not one of the network's, or over the limit.
-func (t *traffic) start(raw, method string) *hop {
+func (t *Log) start(raw, method string) *Hop {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
 		return nil // data:, blob:, about:
@@ -158,39 +168,39 @@ func (t *traffic) start(raw, method string) *hop {
 	if len(t.hops) == maxRequests {
 		return nil
 	}
-	h := &hop{Request: runs.Request{Step: t.step, URL: plainURL(raw), Method: method}}
+	h := &Hop{Request: runs.Request{Step: t.step, URL: PlainURL(raw), Method: method}}
 	t.hops = append(t.hops, h)
 	return h
 }
 
 // socket keeps account of a WebSocket's handshake.
-func (t *traffic) socket(msg *cdproto.Message) {
+func (t *Log) socket(msg *cdproto.Message) {
 	if msg.Method == cdproto.EventNetworkWebSocketCreated {
-		if ev, ok := decode[network.EventWebSocketCreated](msg); ok && t.exchanges[ev.RequestID] == nil {
+		if ev, ok := Decode[network.EventWebSocketCreated](msg); ok && t.exchanges[ev.RequestID] == nil {
 			if h := t.start(ev.URL, http.MethodGet); h != nil {
-				t.exchanges[ev.RequestID] = &exchange{hops: []*hop{h}}
+				t.exchanges[ev.RequestID] = &exchange{hops: []*Hop{h}}
 			}
 		}
 		return
 	}
-	if ev, ok := decode[network.EventWebSocketHandshakeResponseReceived](msg); ok {
+	if ev, ok := Decode[network.EventWebSocketHandshakeResponseReceived](msg); ok && ev.Response != nil {
 		if x := t.exchanges[ev.RequestID]; x != nil {
 			h := x.last()
-			h.answered, h.status, h.Status, h.headers = true, int(ev.Response.Status), int(ev.Response.Status), headersOf(ev.Response.Headers)
+			h.answered, h.PageStatus, h.Status, h.Headers = true, int(ev.Response.Status), int(ev.Response.Status), headersOf(ev.Response.Headers)
 		}
 	}
 }
 
-func (t *traffic) deactivate(x *exchange) {
+func (t *Log) deactivate(x *exchange) {
 	if x.active {
 		x.active = false
 		t.active--
-		t.lastEvent = time.Now()
+		t.lastEvent = t.now()
 	}
 }
 
-// forget stops waiting for what the previous document had under way: not every such request gets an end of its own.
-func (t *traffic) forget(loader cdp.LoaderID) {
+// Forget stops waiting for what documents before the loader's had under way: not every such request gets an end of its own.
+func (t *Log) Forget(loader cdp.LoaderID) {
 	for _, x := range t.exchanges {
 		if x.active && x.loader != loader {
 			t.deactivate(x)
@@ -198,23 +208,30 @@ func (t *traffic) forget(loader cdp.LoaderID) {
 	}
 }
 
-// documentOf returns the last hop of the request for a document, whose id is that of its loader; nil where there is none.
-func (t *traffic) documentOf(loader cdp.LoaderID) *hop {
+// Document returns the last hop of the request for a document, whose id is that of its loader; nil where there is none.
+func (t *Log) Document(loader cdp.LoaderID) *Hop {
 	if x := t.exchanges[network.RequestID(loader)]; x != nil && len(x.hops) > 0 {
 		return x.last()
 	}
 	return nil
 }
 
-// stepTally counts the requests that the step has started, and the bytes received for them so far.
-func (t *traffic) stepTally() (requests int, bytes int64) {
+// Active returns how many requests are under way that a page waits for (beacons and event streams are not), and since when.
+func (t *Log) Active() (n int, since time.Time) { return t.active, t.lastEvent }
+
+// Forbidden returns the first host outside allowHosts that the step has tried to reach, "" where there is none.
+func (t *Log) Forbidden() string { return t.forbidden }
+
+// Tally counts the requests that the step has started, and the bytes received for them so far.
+func (t *Log) Tally() (requests int, bytes int64) {
 	for _, h := range t.hops[min(t.stepFrom, len(t.hops)):] {
 		bytes += h.Bytes
 	}
 	return t.total - t.stepFrom, bytes
 }
 
-func (t *traffic) requests() (kept []runs.Request, dropped int) {
+// Requests returns the run's requests in order of start, and how many more there were than are kept.
+func (t *Log) Requests() (kept []runs.Request, dropped int) {
 	kept = make([]runs.Request, 0, len(t.hops))
 	for _, h := range t.hops {
 		h.classify(t.sc.Routing)
@@ -223,18 +240,18 @@ func (t *traffic) requests() (kept []runs.Request, dropped int) {
 	return kept, t.total - len(t.hops)
 }
 
-func (x *exchange) last() *hop { return x.hops[len(x.hops)-1] }
+func (x *exchange) last() *Hop { return x.hops[len(x.hops)-1] }
 
 // answer records the response to the last hop.
 func (x *exchange) answer(r *network.Response, hasExtra bool) {
 	h := x.last()
 	h.answered, h.wantsExtra = true, hasExtra
-	h.status, h.Status = int(r.Status), int(r.Status)
+	h.PageStatus, h.Status = int(r.Status), int(r.Status)
 	h.Protocol = r.Protocol
 	if r.RemoteIPAddress != "" {
 		h.RemoteAddr = net.JoinHostPort(strings.Trim(r.RemoteIPAddress, "[]"), strconv.FormatInt(r.RemotePort, 10))
 	}
-	h.headers = headersOf(r.Headers)
+	h.Headers = headersOf(r.Headers)
 	switch {
 	case r.FromServiceWorker:
 		h.BrowserCache = "service-worker"
@@ -259,7 +276,7 @@ func (x *exchange) join() {
 			return
 		case h.wantsExtra:
 			h.Status = int(x.extras[0].StatusCode) // 304 where a stored response was revalidated
-			h.headers = headersOf(x.extras[0].Headers)
+			h.Headers = headersOf(x.extras[0].Headers)
 			if h.Status == http.StatusNotModified && h.BrowserCache == "disk" {
 				h.BrowserCache = ""
 			}
@@ -270,7 +287,7 @@ func (x *exchange) join() {
 }
 
 // finish records the end of the response; at is in seconds of Chromium's clock.
-func (h *hop) finish(at, bytes float64) {
+func (h *Hop) finish(at, bytes float64) {
 	if h.BrowserCache != "" {
 		return // sizes and times are those of the first delivery
 	}
@@ -281,13 +298,13 @@ func (h *hop) finish(at, bytes float64) {
 }
 
 // classify fills in what the response's headers say.
-func (h *hop) classify(routing *scenario.Routing) {
-	if h.headers == nil || h.BrowserCache != "" {
+func (h *Hop) classify(routing *scenario.Routing) {
+	if h.Headers == nil || h.BrowserCache != "" {
 		return
 	}
-	h.Cache = cachestate.Classify(h.headers)
+	h.Cache = cachestate.Classify(h.Headers)
 	if routing != nil && routing.Header != "" {
-		h.ServedRegion = h.headers.Get(routing.Header)
+		h.ServedRegion = h.Headers.Get(routing.Header)
 	}
 }
 
@@ -328,8 +345,8 @@ func headersOf(in network.Headers) http.Header {
 	return out
 }
 
-// plainURL removes from a URL what may be private: query, fragment and userinfo.
-func plainURL(raw string) string {
+// PlainURL removes from a URL what may be private: query, fragment and userinfo.
+func PlainURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		raw, _, _ = strings.Cut(raw, "#")
@@ -338,4 +355,10 @@ func plainURL(raw string) string {
 	}
 	u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment, u.User = "", false, "", "", nil
 	return u.String()
+}
+
+// Decode reads an event's parameters. Callers pass over what does not decode: the protocol adds fields and values at will.
+func Decode[E any](msg *cdproto.Message) (event E, ok bool) {
+	err := jsonv2.Unmarshal(msg.Params, &event, jsonv2.DefaultOptionsV2(), jsonv2.AllowInvalidUTF8(true))
+	return event, err == nil
 }

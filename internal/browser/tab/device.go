@@ -1,4 +1,4 @@
-package browser
+package tab
 
 import (
 	"fmt"
@@ -7,10 +7,10 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 )
 
-// device is what Chromium pretends to run on. Both are Lighthouse's (core/config/constants.js).
-type device struct {
-	width, height int64 // CSS pixels
-	scale         float64
+// Device is what Chromium pretends to run on. Both are Lighthouse's (core/config/constants.js).
+type Device struct {
+	Width, Height int     // CSS pixels
+	Scale         float64 // device pixels per CSS pixel
 	mobile        bool
 	touch         bool
 	slowdown      float64 // CPU throttle factor
@@ -19,29 +19,29 @@ type device struct {
 	hints         emulation.UserAgentMetadata
 }
 
-// deviceNamed returns one of scenario.Devices; the empty name is the desktop.
-func deviceNamed(name string) (device, bool) {
+// DeviceNamed returns one of scenario.Devices; the empty name is the desktop.
+func DeviceNamed(name string) (Device, bool) {
 	switch name {
 	case "", "desktop":
-		return device{
-			width: 1350, height: 940, scale: 1, slowdown: 1, platform: "Linux x86_64", system: "X11; Linux x86_64",
+		return Device{
+			Width: 1350, Height: 940, Scale: 1, slowdown: 1, platform: "Linux x86_64", system: "X11; Linux x86_64",
 			hints: emulation.UserAgentMetadata{Platform: "Linux", Architecture: "x86", Bitness: "64", FormFactors: []string{"Desktop"}},
 		}, true
 	case "moto-g-power":
-		return device{
-			width: 412, height: 823, scale: 1.75, mobile: true, touch: true, slowdown: 4,
+		return Device{
+			Width: 412, Height: 823, Scale: 1.75, mobile: true, touch: true, slowdown: 4,
 			platform: "Linux armv8l", system: "Linux; Android 11; moto g power (2022)",
 			hints: emulation.UserAgentMetadata{
 				Platform: "Android", PlatformVersion: "11", Model: "moto g power (2022)", Mobile: true, FormFactors: []string{"Mobile"},
 			},
 		}, true
 	}
-	return device{}, false
+	return Device{}, false
 }
 
 // userAgent is the identity of a plain Chrome of the running version on the device: a backend must not be able to tell the probe
 // from a user, or it would be measured answering a robot.
-func (d device) userAgent(version string) emulation.SetUserAgentOverrideParams {
+func (d Device) userAgent(version string) emulation.SetUserAgentOverrideParams {
 	major, _, _ := strings.Cut(version, ".")
 	suffix := ""
 	if d.mobile {
@@ -64,19 +64,15 @@ func (d device) userAgent(version string) emulation.SetUserAgentOverrideParams {
 }
 
 // metrics is the screen of the device.
-func (d device) metrics() emulation.SetDeviceMetricsOverrideParams {
+func (d Device) metrics() emulation.SetDeviceMetricsOverrideParams {
 	return emulation.SetDeviceMetricsOverrideParams{
-		Width: d.width, Height: d.height, DeviceScaleFactor: d.scale, Mobile: d.mobile,
-		ScreenWidth: d.width, ScreenHeight: d.height,
+		Width: int64(d.Width), Height: int64(d.Height), DeviceScaleFactor: d.Scale, Mobile: d.mobile,
+		ScreenWidth: int64(d.Width), ScreenHeight: int64(d.Height),
 	}
 }
 
-// fingers is the touch screen of the device.
-func (d device) fingers() emulation.SetTouchEmulationEnabledParams {
-	return touchScreen(d.touch)
-}
-
-func touchScreen(enabled bool) emulation.SetTouchEmulationEnabledParams {
+// TouchScreen is one for five fingers, or none.
+func TouchScreen(enabled bool) emulation.SetTouchEmulationEnabledParams {
 	if !enabled {
 		return emulation.SetTouchEmulationEnabledParams{}
 	}

@@ -1,0 +1,172 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"lastmile/internal/cli"
+)
+
+// scenariosDir holds the scenarios that ship.
+const scenariosDir = "../../../scenarios"
+
+// output is a stream that a test can read while the program writes.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// command runs the program to its end.
+func command(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr output
+	code = Main(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	return code, stdout.String(), stderr.String()
+}
+
+func TestShippedScenariosAreSound(t *testing.T) {
+	code, out, errs := command(t, "validate", scenariosDir)
+	if code != 0 || !strings.Contains(out, "7 scenarios, 28 combinations") {
+		t.Errorf("got status %d, %q, %q; want 0 and 7 scenarios in 4 regions", code, out, errs)
+	}
+}
+
+func TestValidatePrintsEverythingThatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "regions.yaml", "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n")
+	write(t, dir, "bad.yaml", `apiVersion: lastmile/v1
+scenario: Bad_Name
+schedule: "@every 5s"
+timeout: 10s
+regions: [us, mars]
+steps:
+  - {type: http, url: "http://127.0.0.1/", colour: red}
+`)
+	code, _, errs := command(t, "validate", dir)
+	if code != cli.ExitUsage {
+		t.Errorf("got status %d, want %d", code, cli.ExitUsage)
+	}
+	for _, want := range []string{"bad.yaml:2:11", "Bad_Name", "bad.yaml:4:10", "bad.yaml:5:15", "mars", "bad.yaml:7:", "colour"} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("errors lack %q:\n%s", want, errs)
+		}
+	}
+}
+
+func TestPlanShowsSlotsAndLoad(t *testing.T) {
+	code, out, errs := command(t, "plan", "--scenarios", scenariosDir, "--output", "json")
+	if code != 0 {
+		t.Fatalf("got status %d: %s", code, errs)
+	}
+	var plan []struct {
+		Region        string  `json:"region"`
+		RunsPerMinute float64 `json:"runs_per_minute"`
+		Next          []struct{ Scenario, Pool string }
+	}
+	if err := json.Unmarshal([]byte(out), &plan); err != nil {
+		t.Fatal(err)
+	}
+	if len(plan) != 4 || plan[0].RunsPerMinute < 20 || len(plan[0].Next) != 10 {
+		t.Errorf("got %+v, want four regions, over 20 runs a minute, ten next slots", plan)
+	}
+	code, out, _ = command(t, "plan", "--scenarios", scenariosDir)
+	if code != 0 || !strings.Contains(out, "RUNS/MIN") || !strings.Contains(out, "checkout") {
+		t.Errorf("got status %d and\n%s\nwant a table with load and slots", code, out)
+	}
+}
+
+func TestSchemaIsJSON(t *testing.T) {
+	code, out, errs := command(t, "schema")
+	var schema map[string]any
+	if err := json.Unmarshal([]byte(out), &schema); code != 0 || err != nil || schema["$schema"] == nil {
+		t.Errorf("got status %d, %v, %s; want a JSON Schema", code, err, errs)
+	}
+}
+
+// TestStartErrorsSayWhatToDo covers what commonly keeps the service from starting.
+func TestStartErrorsSayWhatToDo(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	address := taken.Addr().String()
+	_, port, _ := net.SplitHostPort(address)
+	serve := []string{"serve", "--scenarios", scenariosDir, "--data", t.TempDir()}
+	demo := []string{"demo", "--scenarios", scenariosDir, "--data", t.TempDir(), "--for", "1s"}
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"metrics port":      {append(serve[:5:5], "--listen", address, "--nats-listen", "127.0.0.1:0"), "--listen"},
+		"nats port":         {append(serve[:5:5], "--listen", "127.0.0.1:0", "--nats-listen", address), address},
+		"open to the world": {append(serve[:5:5], "--listen", "127.0.0.1:0", "--nats-listen", "0.0.0.0:0"), "token"},
+		"no scenarios":      {[]string{"serve", "--scenarios", t.TempDir()}, "regions.yaml"},
+		"unknown variable":  {append(serve[:5:5], "--var", "nobody=1"), "nobody"},
+		"unknown flag":      {[]string{"serve", "--speed", "9"}, "--speed"},
+		"unknown fault":     {append(demo[:7:7], "--fault", "gremlins", "--shop-port", "0", "--listen", "127.0.0.1:0"), "gremlins"},
+		"shop port":         {append(demo[:7:7], "--shop-port", port, "--listen", "127.0.0.1:0"), "--shop-port"},
+		"horizon":           {[]string{"plan", "--scenarios", scenariosDir, "--horizon", "0s"}, "--horizon"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, _, errs := command(t, tc.args...)
+			if code == 0 || !strings.Contains(errs, tc.want) {
+				t.Errorf("got status %d and %q, want an error that names %s", code, errs, tc.want)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, args := range [][]string{nil, {"--help"}, {"demo", "--help"}, {"--version"}} {
+		if code, out, errs := command(t, args...); code != 0 || out == "" || errs != "" {
+			t.Errorf("%v: got status %d, %q, %q; want 0 and text on standard output", args, code, out, errs)
+		}
+	}
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// background runs a program until the test stops it; stop returns its exit status.
+func background(t *testing.T, program func(context.Context, []string, cli.Streams) int, args ...string) (errs *output, stop func() int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	errs = &output{}
+	done := make(chan int, 1)
+	go func() { done <- program(ctx, args, cli.Streams{In: strings.NewReader(""), Out: errs, Err: errs}) }()
+	var once sync.Once
+	code := 0
+	stop = func() int {
+		once.Do(func() {
+			cancel()
+			code = <-done
+		})
+		return code
+	}
+	t.Cleanup(func() { stop() })
+	return errs, stop
+}

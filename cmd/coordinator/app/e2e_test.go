@@ -1,0 +1,333 @@
+package app
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	probe "lastmile/cmd/probe/app"
+	"lastmile/internal/bus"
+	"lastmile/internal/cli"
+	"lastmile/internal/demosite"
+	"lastmile/internal/exposition/expositiontest"
+)
+
+// patience is how long a test waits for something that must come.
+const patience = 60 * time.Second
+
+// eventually polls until check holds.
+func eventually(t *testing.T, what string, check func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !check() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s", what, patience)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// metricsURL finds the address that a program logged or printed.
+func metricsURL(t *testing.T, text func() string) string {
+	t.Helper()
+	pattern := regexp.MustCompile(`http://127\.0\.0\.1:\d+/metrics`)
+	var url string
+	eventually(t, "metrics address", func() bool {
+		url = pattern.FindString(text())
+		return url != ""
+	})
+	return url
+}
+
+// series are the samples of a scrape: name and labels -> value.
+type series map[string]float64
+
+func scrape(t *testing.T, url string) series {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	out := series{}
+	lines := bufio.NewScanner(io.LimitReader(response.Body, 64<<20))
+	for lines.Scan() {
+		line := lines.Text()
+		if i := strings.LastIndexByte(line, ' '); i > 0 && !strings.HasPrefix(line, "#") {
+			if value, err := strconv.ParseFloat(line[i+1:], 64); err == nil {
+				out[line[:i]] = value
+			}
+		}
+	}
+	return out
+}
+
+// sum adds the series of a metric whose labels contain all the given pairs, such as state="passed".
+func (s series) sum(name string, labels ...string) float64 {
+	total := 0.0
+	for key, value := range s {
+		metric, rest, _ := strings.Cut(key, "{")
+		if metric == name && !slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest, l) }) {
+			total += value
+		}
+	}
+	return total
+}
+
+// checkBooks asserts the ledger's promise on the exported numbers.
+func (s series) checkBooks(t *testing.T) {
+	t.Helper()
+	planned := s.sum("lastmile_slots_total", `state="planned"`)
+	if all := s.sum("lastmile_slots"); planned != all || planned == 0 {
+		t.Errorf("got %v planned and %v over all states, want them equal and above zero", planned, all)
+	}
+}
+
+// shop starts a shop for the test.
+func shop(t *testing.T, regions ...string) *demosite.Site {
+	t.Helper()
+	site, err := demosite.Start(t.Context(), slog.New(slog.DiscardHandler), demosite.Options{Regions: regions})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = site.Close() })
+	return site
+}
+
+// journeys writes a browser and an http scenario for two regions, due every few seconds.
+func journeys(t *testing.T, site *demosite.Site) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, "regions.yaml", "apiVersion: lastmile/v1\nregions:\n  us: {description: one}\n  eu: {description: two}\n")
+	head := "apiVersion: lastmile/v1\nscenario: %s\nschedule: \"@every 4s\"\ntimeout: 4s\nregions: all\nvars: {base: %q}\nregionVars: {eu: {base: %q}}\nslos: [{name: up, objective: 99%%, window: 30d}]\nsteps:\n"
+	write(t, dir, "api.yaml", fmt.Sprintf(head, "api", site.URL("us"), site.URL("eu"))+
+		"  - {id: list, type: http, url: \"${vars.base}/api/products\", assert: [{header: X-Served-Region, equals: \"${region}\"}]}\n")
+	write(t, dir, "home.yaml", fmt.Sprintf(head, "home", site.URL("us"), site.URL("eu"))+
+		"  - {id: home, type: navigate, url: \"${vars.base}/\", assert: [{visible: \"#more article\"}]}\n")
+	return dir
+}
+
+// startProbe starts a probe of a region.
+func startProbe(t *testing.T, region, nats string) (logs *output, stop func() int) {
+	t.Helper()
+	return background(t, probe.Main, "serve", "--region", region, "--probe", "probe-"+region, "--nats", nats, "--data", t.TempDir(),
+		"--listen", "127.0.0.1:0", "--no-sandbox", "--grace", "5s")
+}
+
+// TestFleet starts both programs, as their users do, with real NATS and real Chromium between them, restarts the coordinator, and
+// looks at the books.
+func TestFleet(t *testing.T) {
+	site := shop(t, "us", "eu")
+	dir, data := journeys(t, site), t.TempDir()
+	server, err := bus.StartServer(slog.New(slog.DiscardHandler), bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop(t.Context()) })
+	serve := []string{"serve", "--scenarios", dir, "--data", data, "--listen", "127.0.0.1:0", "--nats", server.URL(), "--grace", "1s"}
+
+	logs, stop := background(t, Main, serve...)
+	url := metricsURL(t, logs.String)
+	_, stopUS := startProbe(t, "us", server.URL())
+	probeLogs, stopEU := startProbe(t, "eu", server.URL())
+	eventually(t, "browser and http runs in both regions", func() bool {
+		s := scrape(t, url)
+		for _, scenario := range []string{"api", "home"} {
+			for _, region := range []string{"us", "eu"} {
+				if s.sum("lastmile_runs_total", `scenario="`+scenario+`"`, `region="`+region+`"`, `state="passed"`) < 2 {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	before := scrape(t, url)
+	before.checkBooks(t)
+	if failed := before.sum("lastmile_runs_total", `state="failed"`) + before.sum("lastmile_runs_total", `state="invalid"`); failed != 0 {
+		t.Errorf("got %v failed or invalid runs on a healthy shop, want none; log:\n%s", failed, logs)
+	}
+	if up := before.sum("lastmile_probe_up"); up != 2 {
+		t.Errorf("got %v probes up, want 2", up)
+	}
+	probeSide := scrape(t, metricsURL(t, probeLogs.String))
+	if done := probeSide.sum("lastmile_worker_results_total", `state="passed"`); done < 4 {
+		t.Errorf("probe's own metrics: got %v passed results, want at least 4", done)
+	}
+
+	if code := stop(); code != 0 {
+		t.Errorf("coordinator: got status %d at SIGTERM, want 0; log:\n%s", code, logs)
+	}
+	if code := stopEU(); code != 0 {
+		t.Errorf("probe: got status %d at SIGTERM, want 0; log:\n%s", code, probeLogs)
+	}
+	logs, _ = background(t, Main, serve...)
+	url = metricsURL(t, logs.String)
+	after := scrape(t, url)
+	after.checkBooks(t)
+	if was, is := before.sum("lastmile_runs_total", `state="passed"`), after.sum("lastmile_runs_total", `state="passed"`); is < was {
+		t.Errorf("after the restart: got %v passed runs, want at least the %v from before", is, was)
+	}
+	eventually(t, "missing slots of the region without a probe", func() bool {
+		return scrape(t, url).sum("lastmile_slots", `region="eu"`, `state="missing"`) > 0
+	})
+	stopUS()
+	scrape(t, url).checkBooks(t)
+	noChromiumLeft(t)
+}
+
+// noChromiumLeft fails the test when a Chromium that this process started is still there, as a process or as a zombie.
+func noChromiumLeft(t *testing.T) {
+	t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		open, end := strings.IndexByte(string(stat), '('), strings.LastIndexByte(string(stat), ')')
+		if end < 0 {
+			continue
+		}
+		name, rest := string(stat[open+1:end]), strings.Fields(string(stat[end+1:]))
+		if strings.HasPrefix(name, "chrom") && rest[1] == strconv.Itoa(os.Getpid()) {
+			t.Errorf("left over: process %s, a %s in state %s", filepath.Base(filepath.Dir(path)), name, rest[0])
+		}
+	}
+}
+
+// report is what a demo's JSON summary must have.
+type report struct {
+	Planned, Accounted int64
+	Regions            []struct {
+		Region             string
+		Planned, Accounted int64
+		States             map[string]int64
+	}
+	Combinations []struct {
+		Scenario, Region string
+		States           map[string]int64
+		P95MS            *float64                              `json:"p95_ms"`
+		CacheHitRatio    *float64                              `json:"cache_hit_ratio"`
+		BudgetRemaining  *float64                              `json:"budget_remaining"`
+		LastProblem      *struct{ Class, Step, Detail string } `json:"last_problem"`
+	}
+}
+
+// demoFor runs the demo for a while; during is called with its log meanwhile.
+func demoFor(t *testing.T, length string, during func(logFile string), flags ...string) report {
+	t.Helper()
+	data := t.TempDir()
+	args := append([]string{"demo", "--scenarios", scenariosDir, "--for", length, "--output", "json", "--data", data, "--listen", "127.0.0.1:0", "--shop-port", "0"}, flags...)
+	var stdout, stderr output
+	code := make(chan int, 1)
+	go func() {
+		code <- Main(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	}()
+	during(filepath.Join(data, "demo.log"))
+	if got := <-code; got != 0 {
+		log, _ := os.ReadFile(filepath.Join(data, "demo.log"))
+		t.Fatalf("got status %d, want 0:\n%s\n%s", got, &stderr, log)
+	}
+	var r report
+	if err := json.Unmarshal([]byte(stdout.String()), &r); err != nil {
+		t.Fatalf("summary: %v:\n%s", err, &stdout)
+	}
+	if r.Planned == 0 || r.Planned != r.Accounted {
+		t.Errorf("got %d of %d slots accounted for, want all", r.Accounted, r.Planned)
+	}
+	if t.Failed() {
+		t.Logf("what the demo showed:\n%s", &stderr)
+	}
+	return r
+}
+
+// TestDemoAndDashboards runs the demo as it ships, under a real Prometheus: everything passes, every slot is accounted for, and
+// every query of every dashboard returns data.
+func TestDemoAndDashboards(t *testing.T) {
+	r := demoFor(t, "60s", func(logFile string) {
+		var targets []string
+		eventually(t, "five programs with metrics", func() bool {
+			log, _ := os.ReadFile(logFile)
+			targets = regexp.MustCompile(`metrics=http://(127\.0\.0\.1:\d+)/metrics`).FindAllString(string(log), -1)
+			return len(targets) == 5
+		})
+		for i, target := range targets {
+			targets[i] = strings.TrimSuffix(strings.TrimPrefix(target, "metrics=http://"), "/metrics")
+		}
+		prometheus := expositiontest.StartPrometheus(t, targets)
+		for _, query := range expositiontest.Queries(t, "../../../dashboards/fleet.json") {
+			prometheus.EventuallyData(t, query)
+		}
+	})
+	if len(r.Regions) != 4 || len(r.Combinations) != 28 {
+		t.Fatalf("got %d regions and %d combinations, want 4 and 28", len(r.Regions), len(r.Combinations))
+	}
+	for _, region := range r.Regions {
+		if region.States["failed"]+region.States["invalid"]+region.States["missing"] != 0 {
+			t.Errorf("region %s: got %v, want only passed and degraded", region.Region, region.States)
+		}
+	}
+	for _, c := range r.Combinations {
+		if c.States["passed"]+c.States["degraded"] == 0 || c.P95MS == nil || c.BudgetRemaining == nil || *c.BudgetRemaining != 1 {
+			t.Errorf("%s in %s: got %+v, want runs, a P95 and a whole budget", c.Scenario, c.Region, c)
+		}
+	}
+	noChromiumLeft(t)
+}
+
+// TestDemoFaults switches all faults on: each is seen by the scenario that is there for it, in the region in which it is.
+func TestDemoFaults(t *testing.T) {
+	var flags []string
+	for _, fault := range demosite.FaultNames() {
+		flags = append(flags, "--fault", fault)
+	}
+	r := demoFor(t, "45s", func(string) {}, flags...)
+	for _, want := range []struct {
+		scenario, region, step string
+	}{
+		{"edge-cache", "us", "cached"},
+		{"routing", "latam", "where"},
+		{"replication", "apac", "visible"},
+		{"private-cache", "eu", ""}, // the leak, or an error of the region, whichever came first
+		{"api", "eu", ""},
+	} {
+		found := false
+		for _, c := range r.Combinations {
+			if c.Scenario == want.scenario && c.Region == want.region {
+				found = c.States["failed"] > 0 && (want.step == "" || c.LastProblem.Step == want.step)
+				if !found {
+					t.Errorf("%s in %s: got %v, last problem %+v; want failures at %q", c.Scenario, c.Region, c.States, c.LastProblem, want.step)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s in %s: the fault was not seen", want.scenario, want.region)
+		}
+	}
+	p95 := map[string]float64{}
+	for _, c := range r.Combinations {
+		if c.Scenario == "api" && c.P95MS != nil {
+			p95[c.Region] = *c.P95MS
+		}
+		if c.Scenario == "edge-cache" && c.Region == "us" && (c.CacheHitRatio == nil || *c.CacheHitRatio > 0) {
+			t.Errorf("edge-cache in us: got hit ratio %v, want 0", c.CacheHitRatio)
+		}
+	}
+	if p95["apac"] < 800 || p95["us"] > p95["apac"]/2 {
+		t.Errorf("got P95 %v, want apac slow by 800 ms and us not", p95)
+	}
+}

@@ -1,0 +1,189 @@
+package exposition
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"lastmile/internal/cachestate"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+	"lastmile/internal/slo"
+)
+
+// at is when the fixed data was taken.
+var at = time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+
+var checkout = scenario.Combination{Scenario: "checkout", Region: "eu-central", Network: "3g"}
+
+// checkoutScenario is the definition behind the fixed data.
+func checkoutScenario() scenario.Scenario {
+	schedule, err := scenario.ParseSchedule("@every 1m")
+	if err != nil {
+		panic(err)
+	}
+	return scenario.Scenario{
+		Name: "checkout", Schedule: schedule, Timeout: scenario.Duration(45 * time.Second), Regions: scenario.Strings{"eu-central"}, Networks: []string{"3g"},
+		Steps: []scenario.Step{{ID: "home"}, {}, {ID: "pay"}},
+		SLOs:  []scenario.SLO{{Name: "fast", SLI: scenario.SLILatency, Threshold: scenario.Duration(4 * time.Second), Objective: 0.95, Window: slo.Window(24 * time.Hour)}},
+	}
+}
+
+// accounts are the books of one combination that has seen everything, n times over, and of one that has seen nothing.
+func accounts(n int64) []runs.Account {
+	counts := slo.Counts{Good: 90 * n, Bad: 5 * n, Invalid: n, Missing: 3 * n, Skipped: n, Pending: 2}
+	durations := make([]time.Duration, 100)
+	for i := range durations {
+		durations[i] = time.Duration(i+1) * 50 * time.Millisecond
+	}
+	few := durations[:10]
+	return []runs.Account{
+		{
+			Combination: checkout,
+			Counts: runs.StateCounts{
+				runs.StatePassed: 80 * n, runs.StateDegraded: 10 * n, runs.StateFailed: 5 * n, runs.StateInvalid: n,
+				runs.StateMissing: 3 * n, runs.StateSkipped: n, runs.StatePending: 2,
+			},
+			Entered: runs.StateCounts{
+				runs.StatePassed: 80 * n, runs.StateDegraded: 10 * n, runs.StateFailed: 5 * n, runs.StateInvalid: 2 * n,
+				runs.StateMissing: 7 * n, runs.StateSkipped: n, runs.StatePending: 100*n + 2,
+			},
+			EverReasons: map[runs.Reason]int64{runs.ReasonNoProbe: 4 * n, runs.ReasonLost: 2 * n, "new_reason": n, runs.ReasonMaintenance: n},
+			Classes:     map[runs.Class]int64{runs.ClassTimeout: 3 * n, runs.ClassHTTP5xx: 2 * n, runs.ClassBudget: 10 * n, "new_class": n},
+			Duplicates:  2 * n, Unscheduled: n, Amended: 4 * n,
+			Cache:  map[cachestate.State]int64{cachestate.Hit: 300 * n, cachestate.Miss: 50 * n, cachestate.Unknown: 7 * n, cachestate.Uncacheable: 20 * n},
+			Served: []runs.Served{{Region: "eu", Expected: true, Requests: 95 * n}, {Region: "us", Requests: 5 * n}},
+			Latency: map[time.Duration]runs.Latency{
+				time.Hour:      {P50: slo.QuantileSorted(few, 0.5), P95: slo.QuantileSorted(few, 0.95)},
+				24 * time.Hour: {P50: slo.QuantileSorted(durations, 0.5), P95: slo.QuantileSorted(durations, 0.95)},
+			},
+			Budget: &runs.Budget{Objective: 0.99, Window: slo.Window(30 * 24 * time.Hour), Planned: 43200, Remaining: slo.BudgetRemaining(counts.Lost(), 43200, 0.99), Counts: counts},
+		},
+		{Combination: scenario.Combination{Scenario: "search", Region: "us-east", Network: "none"}, Budget: &runs.Budget{Objective: 0.999, Window: slo.Window(time.Hour), Remaining: 1}},
+	}
+}
+
+// fixedSources are sources whose counters grow with every scrape where grow is set.
+func fixedSources(grow bool) CoordinatorSources {
+	n := int64(1)
+	return CoordinatorSources{
+		Version: "v1.2.3",
+		Accounts: func() []runs.Account {
+			if grow {
+				n++
+			}
+			return accounts(n)
+		},
+		Probes: func() []runs.ProbeStatus {
+			return []runs.ProbeStatus{
+				{Region: "eu-central", Name: "a", Version: "v1.2.3", Up: true, LastSeen: at, ClockOffset: 1500 * time.Microsecond, Slots: 4, Running: 3, Spooled: 2, Browser: true, Rejected: 1},
+				{Region: "us-east", Name: "b", Version: `v"0\9`, LastSeen: at.Add(-time.Hour), ClockOffset: -2 * time.Second, Slots: 1},
+			}
+		},
+		Bus: func() BusState {
+			return BusState{Connected: true, Reconnects: 2, Rejected: map[string]int64{"result": 1, "heartbeat": 0}}
+		},
+		DispatchFailures:  func() int64 { return 3 },
+		HeartbeatsRefused: func() int64 { return 0 },
+	}
+}
+
+// ms is a phase's length.
+func ms(v float64) *float64 { return &v }
+
+// result is a result of the checkout scenario.
+func result(state runs.State, duration time.Duration) *runs.Result {
+	r := &runs.Result{
+		Schema: runs.Schema, RunID: runs.NewID(checkout, at), Scenario: checkout.Scenario, Region: checkout.Region, Network: checkout.Network,
+		Slot: at, Trigger: runs.TriggerSchedule, State: state, DurationMS: float64(duration) / float64(time.Millisecond),
+		Steps: []runs.Step{{ID: "home", State: runs.StepPassed}},
+		Requests: []runs.Request{
+			{Bytes: 2000, Phases: runs.Phases{DNS: ms(10), Connect: ms(300), TLS: ms(150), Wait: ms(400), Receive: ms(20)}},
+			{Bytes: 500, Phases: runs.Phases{Wait: ms(100), Receive: ms(5)}},
+			{Bytes: 9999, BrowserCache: "disk", Phases: runs.Phases{Wait: ms(9999)}},
+		},
+	}
+	if state == runs.StateFailed {
+		r.Steps = append(r.Steps, runs.Step{ID: "2", State: runs.StepFailed}, runs.Step{ID: "unheard-of", State: runs.StepFailed}, runs.Step{ID: "pay", State: runs.StepSkipped})
+	}
+	return r
+}
+
+// fixedCoordinator has seen a few results.
+func fixedCoordinator(sources CoordinatorSources) *Coordinator {
+	c := NewCoordinator(sources)
+	c.Define([]scenario.Scenario{checkoutScenario()})
+	c.Observe(result(runs.StatePassed, 3*time.Second))
+	c.Observe(result(runs.StateDegraded, 4*time.Second))
+	c.Observe(result(runs.StateFailed, time.Second))
+	c.Observe(result(runs.StateInvalid, time.Second))
+	c.DispatchLag("eu-central", 20*time.Millisecond)
+	c.DispatchLag("eu-central", -time.Millisecond)
+	return c
+}
+
+func fixedProbe() *Probe {
+	return NewProbe(ProbeSources{Region: "eu-central", Name: "a", Version: "v1.2.3", Stats: func() ProbeStats {
+		return ProbeStats{
+			Results: map[runs.State]int64{runs.StatePassed: 7, runs.StateFailed: 1}, Taken: 9, Expired: 1, Rejected: 2, Repeated: 3,
+			Running: 1, Slots: 4, Spooled: 5, SpoolCorrupt: 6, SpoolErrors: 7, HubConnected: true, Reconnects: 8,
+			LastHeartbeat: at.Add(250 * time.Millisecond), ClockOffset: -1500 * time.Microsecond, BrowserAvailable: true,
+		}
+	}})
+}
+
+// written returns what write gives.
+func written(write func(io.Writer)) string {
+	var b bytes.Buffer
+	write(&b)
+	return b.String()
+}
+
+// series reads an exposition into values by series, and fails where one is there twice.
+func series(t testing.TB, text string) map[string]float64 {
+	t.Helper()
+	out := map[string]float64{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		space := strings.LastIndexByte(line, ' ')
+		if space < 0 {
+			t.Fatalf("got line %q, want a series and a value", line)
+		}
+		value, err := strconv.ParseFloat(line[space+1:], 64)
+		if err != nil {
+			t.Fatalf("got line %q: %v", line, err)
+		}
+		if _, twice := out[line[:space]]; twice {
+			t.Errorf("series %s is there twice", line[:space])
+		}
+		out[line[:space]] = value
+	}
+	return out
+}
+
+// want checks values of series.
+func want(t testing.TB, got map[string]float64, wanted map[string]float64) {
+	t.Helper()
+	for name, value := range wanted {
+		if v, ok := got[name]; !ok || v != value {
+			t.Errorf("%s: got %v (there: %t), want %v", name, v, ok, value)
+		}
+	}
+}
+
+const labelsOfCheckout = `scenario="checkout",region="eu-central",network="3g"`
+
+// named makes a series of the checkout combination.
+func named(metric, more string) string {
+	if more != "" {
+		more = "," + more
+	}
+	return fmt.Sprintf("%s{%s%s}", metric, labelsOfCheckout, more)
+}

@@ -1,0 +1,219 @@
+package scenario
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"log/slog"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// testScope has vars.base, vars.empty, secrets.PW and orderId.
+func testScope() *Scope {
+	s := &Scenario{
+		Vars:       map[string]Text{"base": "https://shop", "empty": ""},
+		RegionVars: map[string]map[string]Text{"eu": {"base": "https://eu.shop"}},
+		Secrets:    []string{"PW", "ABSENT"},
+		Routing:    &Routing{Expect: map[string]string{"apac": "us"}},
+	}
+	scope := NewScope(s, Combination{Scenario: "a", Region: "apac", Network: "3g"}, "run-1", map[string]Secret{"PW": "hunter2!", "OTHER": "unrelated"})
+	scope.Set("orderId", "17")
+	return scope
+}
+
+func TestExpand(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                  "",
+		"plain $ text {}":                   "plain $ text {}",
+		"${vars.base}/":                     "https://shop/",
+		"${orderId}${orderId}":              "1717",
+		"[${vars.empty}]":                   "[]",
+		"${region} ${network} ${run.id}":    "apac 3g run-1",
+		"${expected.region}":                "us",
+		"${secrets.PW}":                     "hunter2!",
+		"$${vars.base}":                     "${vars.base}",
+		"$$${vars.base}":                    "$${vars.base}",
+		"a$${b}${orderId}$${":               "a${b}17${",
+		"costs $5 and ${orderId}":           "costs $5 and 17",
+		"${orderId}}":                       "17}",
+		"ünïcode ${orderId}":                "ünïcode 17",
+		"$":                                 "$",
+		"{${orderId}}":                      "{17}",
+		"${vars.base}?x=$${secrets.ABSENT}": "https://shop?x=${secrets.ABSENT}",
+	} {
+		if got, err := testScope().Expand(text); err != nil || got != want {
+			t.Errorf("expand %q: got %q and %v, want %q", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"${":                "a closing }",
+		"x ${orderId":       "a closing }",
+		"${}":               "where name is letters",
+		"${a b}":            "where name is letters",
+		"${ orderId }":      "where name is letters",
+		"${a${b}}":          "where name is letters",
+		"${unknown}":        "${unknown} has no value",
+		"${secrets.ABSENT}": "${secrets.ABSENT} has no value",
+		"${secrets.OTHER}":  "${secrets.OTHER} has no value", // not named by the scenario
+	} {
+		if got, err := testScope().Expand(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("expand %q: got %q and %v, want an error with %q", text, got, err, want)
+		}
+	}
+}
+
+// A value is never looked at for templates again.
+func TestExpandOnce(t *testing.T) {
+	scope := testScope()
+	scope.Set("orderId", "${secrets.PW}")
+	if got, err := scope.Expand("${orderId}"); err != nil || got != "${secrets.PW}" {
+		t.Errorf("expand: got %q and %v, want the text of the value", got, err)
+	}
+}
+
+func TestScopeOfRegion(t *testing.T) {
+	s := &Scenario{Vars: map[string]Text{"base": "b"}, RegionVars: map[string]map[string]Text{"eu": {"base": "e"}}}
+	for region, want := range map[string]string{"eu": "e eu", "us": "b us"} {
+		scope := NewScope(s, Combination{Region: region}, "", nil)
+		if got, err := scope.Expand("${vars.base} ${expected.region}"); err != nil || got != want {
+			t.Errorf("expand in %s: got %q and %v, want %q", region, got, err, want)
+		}
+	}
+}
+
+func TestExpandJSON(t *testing.T) {
+	in := map[string]any{"a": []any{"${orderId}", 1.5, nil, true, map[string]any{"${orderId}": "x${orderId}"}}}
+	want := map[string]any{"a": []any{"17", 1.5, nil, true, map[string]any{"${orderId}": "x17"}}}
+	got, err := testScope().ExpandJSON(in)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("expand: got %v and %v, want %v", got, err, want)
+	}
+	if in["a"].([]any)[0] != "${orderId}" {
+		t.Error("expand changed the value that it was given, which other runs share")
+	}
+	for _, bad := range []any{"${nope}", []any{"${nope}"}, map[string]any{"a": "${nope}"}} {
+		if got, err := testScope().ExpandJSON(bad); err == nil {
+			t.Errorf("expand %v: got %v, want an error", bad, got)
+		}
+	}
+}
+
+// scopeWith is a scope that knows these secrets.
+func scopeWith(secrets ...string) *Scope {
+	s, values := &Scenario{}, map[string]Secret{}
+	for i, secret := range secrets {
+		name := "S" + strconv.Itoa(i)
+		s.Secrets = append(s.Secrets, name)
+		values[name] = Secret(secret)
+	}
+	return NewScope(s, Combination{}, "", values)
+}
+
+// jsonText is a string in JSON without its quotes; escapeHTML as encoding/json does by default.
+func jsonText(t *testing.T, text string, escapeHTML bool) string {
+	t.Helper()
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(escapeHTML)
+	if err := enc.Encode(text); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Trim(strings.TrimSpace(b.String()), `"`)
+}
+
+func TestRedact(t *testing.T) {
+	for _, secret := range []string{"hunter2", "p&ss <w>ord'", `back\slash"quote`, "a b/c?d=e%f+g", "pässwörd", "line\nbreak\ttab", "${vars.x}", "redacted"} {
+		scope := scopeWith(secret)
+		forms := map[string]string{
+			"raw": secret, "query": url.QueryEscape(secret), "path": url.PathEscape(secret), "html": html.EscapeString(secret), "go": strconv.Quote(secret),
+			"json": jsonText(t, secret, false), "json with html escapes": jsonText(t, secret, true),
+		}
+		for name, form := range forms {
+			if got := scope.Redact("before " + form + " after " + form); strings.Contains(got, form) && secret != "redacted" || !strings.HasPrefix(got, "before ") || !strings.Contains(got, "redacted") {
+				t.Errorf("redact the %s form of %q: got %q", name, secret, got)
+			}
+		}
+	}
+	if got, want := scopeWith("hunter2").Redact("an innocent text"), "an innocent text"; got != want {
+		t.Errorf("redact: got %q, want %q", got, want)
+	}
+	if got := scopeWith("").Redact("an empty secret"); got != "an empty secret" {
+		t.Errorf("redact an empty secret: got %q", got)
+	}
+}
+
+// Where one secret begins another, no tail of the longer one stays.
+func TestRedactOverlapping(t *testing.T) {
+	for _, secrets := range [][]string{{"hunter2", "hunter2-and-more"}, {"hunter2-and-more", "hunter2"}} {
+		if got, want := scopeWith(secrets...).Redact("x hunter2-and-more y hunter2 z"), "x <redacted> y <redacted> z"; got != want {
+			t.Errorf("redact %q: got %q, want %q", secrets, got, want)
+		}
+	}
+}
+
+func TestSecretNeverPrints(t *testing.T) {
+	secret := Secret("hunter2")
+	body, err := json.Marshal(map[string]any{"s": secret, "p": &secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "secret", secret)
+	for _, got := range []string{fmt.Sprint(secret), fmt.Sprintf("%s %v %+v %#v %q", secret, secret, secret, secret, secret), fmt.Sprintf("%+v", struct{ S Secret }{secret}), string(body), log.String()} {
+		if strings.Contains(got, "hunter2") || !strings.Contains(got, "redacted") {
+			t.Errorf("print a secret: got %s", got)
+		}
+	}
+	if secret.Reveal() != "hunter2" {
+		t.Error("reveal: got something else")
+	}
+}
+
+func TestJSONText(t *testing.T) {
+	for want, value := range map[string]any{"paid": "paid", "200": 200.0, "1.5": 1.5, "true": true, "null": nil, `["a",1]`: []any{"a", 1.0}, `{"a":"b"}`: map[string]any{"a": "b"}} {
+		if got := JSONText(value); got != want {
+			t.Errorf("text of %v: got %s, want %s", value, got, want)
+		}
+	}
+}
+
+func FuzzTemplate(f *testing.F) {
+	for _, text := range []string{"${orderId}", "$${", "$$$${a}", "${", "}${", "${a.b-c_d}", "${é}", "$"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		parts, err := parseTemplate(text)
+		if err != nil {
+			if _, ok := errors.AsType[*ValueError](err); !ok {
+				t.Fatalf("parse %q: got %v, want a ValueError", text, err)
+			}
+			return
+		}
+		scope := testScope()
+		var rebuilt strings.Builder
+		for _, p := range parts {
+			if !p.ref {
+				rebuilt.WriteString(strings.ReplaceAll(p.text, "${", "$${"))
+				continue
+			}
+			rebuilt.WriteString("${" + p.text + "}")
+			scope.Set(p.text, "")
+		}
+		if rebuilt.String() != text {
+			t.Errorf("parse %q: its parts make %q", text, rebuilt.String())
+		}
+		if _, err := scope.Expand(text); err != nil {
+			t.Errorf("expand %q with every name set: %v", text, err)
+		}
+		if escaped := strings.ReplaceAll(text, "${", "$${"); !strings.Contains(text, "$$") {
+			if got, err := scope.Expand(escaped); err != nil || got != text {
+				t.Errorf("expand %q: got %q and %v, want %q", escaped, got, err, text)
+			}
+		}
+	})
+}
