@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // schedules may name a zone, and a minimal image has no zone files
 
 	"lastmile/cmd/coordinator/app"
 	"lastmile/internal/cli"

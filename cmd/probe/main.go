@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // schedules may name a zone, and a minimal image has no zone files
 
 	"lastmile/cmd/probe/app"
 	"lastmile/internal/cli"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
@@ -31,6 +32,8 @@ func (a *action) navigate(ctx context.Context) error {
 	case ctx.Err() != nil && err != nil:
 		chromium.Post(e, page.StopLoading, cdp.Empty{})
 		return err
+	case errors.As(err, new(*cdproto.Error)): // not a URL, for one
+		return failf(scriptFault, "navigate to %s: %v", traffic.PlainURL(url), err)
 	case err != nil:
 		return err
 	case got.ErrorText != "":
@@ -38,7 +41,7 @@ func (a *action) navigate(ctx context.Context) error {
 	case got.LoaderID == "": // within the document
 		return nil
 	}
-	return a.loaded(ctx, func(d tab.Document) bool { return d.Loader == got.LoaderID || d.Commits > a.before.Commits })
+	return a.loaded(ctx, func(d tab.Document) bool { return d.Commits > a.before.Commits })
 }
 
 // loaded waits until the main frame shows a complete document that is as wanted, then looks at how it was answered.

@@ -10,6 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+
+	"lastmile/internal/browser/chromium"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -170,6 +174,7 @@ func TestNavigationFailures(t *testing.T) {
 	j.fails(navigate("http://no-such-host.invalid/"), runs.ClassDNS, "ERR_NAME_NOT_RESOLVED")
 	j.fails(navigate(tls.URL), runs.ClassTLS, "ERR_CERT_AUTHORITY_INVALID")
 	j.fails(with(navigate(url+"/slow"), 300*time.Millisecond), runs.ClassTimeout, "waiting for the response of "+url+"/slow")
+	j.fails(navigate("no url"), runs.ClassScript, "navigate to no%20url")
 	j.pass(navigate(url + "/shop.html")) // the session has survived all that
 }
 
@@ -275,6 +280,8 @@ func TestDevices(t *testing.T) {
 				t.Errorf("user agent: got %s, want one with %q", got, tt.agent)
 			}
 			j.pass(with(click("#far"), 3*time.Second, says("far")))
+			j.pass(navigate(url + "/wide.html")) // no viewport of its own: a phone shows it scaled down
+			j.pass(with(click("#corner"), 3*time.Second, says("corner")))
 			got := j.fails(navigate("http://blocked.example.com/"), runs.ClassBlockedHost, "blocked.example.com")
 			if got.Requests != 1 {
 				t.Errorf("requests: got %d, want the attempt", got.Requests)
@@ -292,6 +299,36 @@ func TestBlockedSubresource(t *testing.T) {
 	j := open(t, scenario.Scenario{AllowHosts: []string{"127.0.0.1"}}, Options{})
 	j.pass(navigate(url + "/done.html"))
 	j.fails(navigate(url+"/tracked.html"), runs.ClassBlockedHost, "request to tracker.example.com")
+}
+
+func TestFramesAndWorkers(t *testing.T) {
+	url := site(t)
+	j := open(t, scenario.Scenario{}, Options{})
+	j.pass(with(navigate(url+"/frames.html"), 0, says("from worker")))
+	j.pass(with(click("#popup"), 0, says("opened")))
+	j.pass(navigate(url + "/done.html"))
+	seen := map[string]int{}
+	for _, r := range j.s.Close() {
+		seen[r.URL[strings.LastIndex(r.URL, "/"):]+" of "+r.Step]++
+	}
+	for _, want := range []string{"/frames.html of 1", "/worker.js of 1", "/answer.txt of 1", "/framed.html of 1", "/inner.txt of 1", "/late.html of 2"} {
+		if seen[want] != 1 {
+			t.Errorf("%s: got %d requests, want 1; all: %v", want, seen[want], seen)
+		}
+	}
+}
+
+func TestRendererCrash(t *testing.T) {
+	url := site(t)
+	j := open(t, scenario.Scenario{}, Options{})
+	j.pass(navigate(url + "/done.html"))
+	time.AfterFunc(100*time.Millisecond, func() { chromium.Post(j.s.tab.Endpoint(), page.Crash, cdp.Empty{}) })
+	began := time.Now()
+	_, err := j.do(with(click("#nowhere"), 10*time.Second))
+	var fault *runs.Fault
+	if !errors.As(err, &fault) || fault.Class != runs.ClassBrowserCrash || time.Since(began) > 3*time.Second {
+		t.Errorf("crashed page: got %v after %s, want a fault of class browser_crash soon", err, time.Since(began))
+	}
 }
 
 func TestBrowserFaults(t *testing.T) {

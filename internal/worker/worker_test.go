@@ -46,8 +46,9 @@ func newHall(t *testing.T) *hall {
 	var readers sync.WaitGroup
 	readers.Go(func() {
 		_ = hub.Follow(ctx, []string{"us"}, bus.Handler{
-			Result:  func(r runs.Result, _ bus.Meta) { h.add(func() { h.results = append(h.results, r) }) },
-			Verdict: func(runs.Verdict, bus.Meta) {},
+			Result:   func(r runs.Result, _ bus.Meta) { h.add(func() { h.results = append(h.results, r) }) },
+			Verdict:  func(runs.Verdict, bus.Meta) {},
+			Rejected: func(err *bus.RejectedError) { t.Errorf("rejected: %v", err) },
 		})
 	})
 	readers.Go(func() {
@@ -98,7 +99,7 @@ func assignment(t *testing.T, name string) runs.Assignment {
 	}
 	none, _ := netprofile.Lookup(netprofile.None)
 	return runs.NewAssignment(scenario.Scenario{
-		APIVersion: scenario.APIVersion, Name: name, Schedule: schedule, Timeout: scenario.Duration(10 * time.Second),
+		APIVersion: scenario.APIVersion, Name: name, Schedule: schedule, Timeout: scenario.Duration(10 * time.Second), Regions: scenario.Strings{"us"},
 		Steps: []scenario.Step{{Type: scenario.StepHTTP, URL: "http://shop/"}},
 	}, "us", none, time.Now().UTC().Truncate(time.Second))
 }

@@ -102,9 +102,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // closed by the server too; this is for the ways out before it
-	if d.unit, err = newUnit(d.log, d.set, hub, unitOptions{grace: demoGrace, ended: func(r *runs.Result) { d.console.Run(r) }}); err != nil {
-		return err
-	}
+	d.unit = newUnit(d.log, d.set, hub, unitOptions{grace: demoGrace, ended: func(r *runs.Result) { d.console.Run(r) }})
 	d.console = d.newConsole()
 	d.started = time.Now()
 	d.greet(listener)

@@ -89,7 +89,7 @@ func (s series) sum(name string, labels ...string) float64 {
 func (s series) checkBooks(t *testing.T) {
 	t.Helper()
 	planned := s.sum("lastmile_slots_total", `state="planned"`)
-	if all := s.sum("lastmile_slots"); planned != all || planned == 0 {
+	if all := s.sum("lastmile_ledger_slots"); planned != all || planned == 0 {
 		t.Errorf("got %v planned and %v over all states, want them equal and above zero", planned, all)
 	}
 }
@@ -179,7 +179,7 @@ func TestFleet(t *testing.T) {
 		t.Errorf("after the restart: got %v passed runs, want at least the %v from before", is, was)
 	}
 	eventually(t, "missing slots of the region without a probe", func() bool {
-		return scrape(t, url).sum("lastmile_slots", `region="eu"`, `state="missing"`) > 0
+		return scrape(t, url).sum("lastmile_ledger_slots", `region="eu"`, `state="missing"`) > 0
 	})
 	stopUS()
 	scrape(t, url).checkBooks(t)

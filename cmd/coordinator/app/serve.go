@@ -43,11 +43,7 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 		return err
 	}
 	defer closeHub(log, hub)
-	unit, err := newUnit(log, set, hub, unitOptions{grace: c.Grace, ended: logRun(log)})
-	if err != nil {
-		return err
-	}
-	return unit.run(ctx, ctx, listener)
+	return newUnit(log, set, hub, unitOptions{grace: c.Grace, ended: logRun(log)}).run(ctx, ctx, listener)
 }
 
 // server starts the embedded server, or returns nil where an existing one is used.

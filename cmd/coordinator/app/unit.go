@@ -16,7 +16,6 @@ import (
 	"lastmile/internal/fleet"
 	"lastmile/internal/ledger"
 	"lastmile/internal/runs"
-	"lastmile/internal/scenario"
 	"lastmile/internal/scenariofile"
 	"lastmile/internal/schedule"
 )
@@ -42,7 +41,7 @@ type unitOptions struct {
 }
 
 // newUnit connects the rooms.
-func newUnit(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts unitOptions) (*unit, error) {
+func newUnit(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts unitOptions) *unit {
 	for i := range set.Scenarios {
 		set.Scenarios[i].Resolve(set.Fleet)
 	}
@@ -52,13 +51,16 @@ func newUnit(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts unitOpti
 	}
 	u.ledger.Define(set.Scenarios)
 	u.metrics = exposition.NewCoordinator(exposition.CoordinatorSources{
-		Version:  cli.Version(version),
-		Accounts: func() []runs.Account { return u.ledger.Accounts(time.Now()) },
-		Probes:   func() []runs.ProbeStatus { return u.fleet.Probes(time.Now()) },
-		Bus:      u.busState,
+		Version:           cli.Version(version),
+		Accounts:          func() []runs.Account { return u.ledger.Accounts(time.Now()) },
+		Probes:            func() []runs.ProbeStatus { return u.fleet.Probes(time.Now()) },
+		Bus:               u.busState,
+		DispatchFailures:  func() int64 { return u.scheduler.Failures() },
+		HeartbeatsRefused: u.fleet.Refused,
 	})
+	u.metrics.Define(set.Scenarios)
 	u.scheduler = schedule.New(log, set.Scenarios, hub, hub, u.ledger, schedule.Options{DispatchLagged: u.metrics.DispatchLag})
-	return u, nil
+	return u
 }
 
 // run works until ctx ends; no slot is planned after scheduling has ended.
@@ -190,13 +192,4 @@ func logRun(log *slog.Logger) func(*runs.Result) {
 		}
 		log.Info("run ended", attrs...)
 	}
-}
-
-// combinations lists everything that is planned.
-func combinations(scenarios []scenario.Scenario) []scenario.Combination {
-	var out []scenario.Combination
-	for i := range scenarios {
-		out = append(out, scenarios[i].Combinations()...)
-	}
-	return out
 }

@@ -13,7 +13,11 @@ lastmile.act = (() => {
 
   const disabled = (el) => el.matches(":disabled") || el.closest('[aria-disabled="true"]') !== null;
 
-  const inside = (x, y) => x >= 0 && y >= 0 && x < innerWidth && y < innerHeight;
+  // A phone may show only a part of the layout, or all of it scaled down: what counts is what can be seen.
+  const inside = (x, y) => {
+    const { offsetLeft, offsetTop, width, height } = visualViewport;
+    return x >= offsetLeft && y >= offsetTop && x < offsetLeft + width && y < offsetTop + height;
+  };
 
   // The point to press: the offset from the box's corner, else the middle of the first piece of the element.
   const pointOf = (el, offset) => {
@@ -55,11 +59,12 @@ lastmile.act = (() => {
     }
     const before = shown.getBoundingClientRect();
     spent.pause();
+    const waiting = performance.now();
     await frame();
     await frame();
     spent.resume();
     if (!shown.isConnected || !sameBox(before, shown.getBoundingClientRect())) return { state: "moving" };
-    spent.add(twoFrames);
+    spent.add(Math.min(performance.now() - waiting, twoFrames)); // more than that is the page being busy
     point = pointOf(shown, offset);
     if (press) {
       if (!inside(point.x, point.y)) return { state: "outside the viewport" };
@@ -68,8 +73,8 @@ lastmile.act = (() => {
       if (!lastmile.find.within(hit, shown) && !(label && label.control === el)) return { state: "covered", by: describe(hit) };
     }
     lastmile.current = el;
-    const { offsetLeft, offsetTop, scale } = visualViewport;
-    return { state: "ready", kind: kindOf(el), x: (point.x - offsetLeft) * scale, y: (point.y - offsetTop) * scale };
+    const { offsetLeft, offsetTop } = visualViewport;
+    return { state: "ready", kind: kindOf(el), x: point.x - offsetLeft, y: point.y - offsetTop };
   };
 
   // Measures our own work in the page: pauses are the page's.
