@@ -114,9 +114,9 @@ func (a *action) pageCheck(ctx context.Context, as *scenario.Assertion) (func() 
 			seen, err := a.look(ctx, "count", options{}, l)
 			got := fmt.Sprintf("%d visible of %d elements", seen.Visible, seen.Total)
 			if as.Hidden != "" {
-				return got, "no visible " + quote(l.texts[0]), seen.Visible == 0, err
+				return got, "no visible " + strconv.Quote(l.texts[0]), seen.Visible == 0, err
 			}
-			return got, "a visible " + quote(l.texts[0]), seen.Visible > 0, err
+			return got, "a visible " + strconv.Quote(l.texts[0]), seen.Visible > 0, err
 		}, err
 	}
 	pattern, err := a.scope.Expand(as.Title + as.URL)

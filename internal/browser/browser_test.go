@@ -130,6 +130,9 @@ func (j *journey) close() {
 			j.t.Errorf("process group %d after Close: got %v, want it gone", group, err)
 		}
 	}
+	for _, process := range leftovers(j.t, j.dir) {
+		j.t.Errorf("left behind after Close: %s", process)
+	}
 	left, err := os.ReadDir(j.dir)
 	if err != nil {
 		j.t.Fatal(err)
@@ -137,6 +140,28 @@ func (j *journey) close() {
 	for _, entry := range left {
 		j.t.Errorf("left behind after Close: %s", entry.Name())
 	}
+}
+
+// leftovers lists the processes that work below dir, and crash handlers of ours that nobody reaped.
+func leftovers(t testing.TB, dir string) []string {
+	t.Helper()
+	found, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	for _, path := range found {
+		line, err := os.ReadFile(filepath.Join(path, "cmdline"))
+		stat, err2 := os.ReadFile(filepath.Join(path, "stat"))
+		if err != nil || err2 != nil {
+			continue // ended meanwhile
+		}
+		orphan := strings.Contains(string(stat), fmt.Sprintf("(chrome_crashpad) Z %d ", os.Getpid()))
+		if orphan || bytes.Contains(line, []byte(dir)) {
+			left = append(left, string(stat))
+		}
+	}
+	return left
 }
 
 // processGroup finds the Chromium whose profile is below dir; 0 where there is none.

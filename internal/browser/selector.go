@@ -1,7 +1,6 @@
 package browser
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,22 +28,41 @@ type lookup struct {
 	aria  []alternative // ask the accessibility tree, which costs 16 ms at best; tried when no cheap one matches
 }
 
-// cost ranks the kinds by how long they take on a large page.
-var cost = map[string]int{"css": 0, "xpath": 1, "pierce": 2, "text": 3}
+// rank orders the kinds by how long they take on a large page.
+func (p part) rank() int {
+	switch p.Kind {
+	case "css":
+		return 0
+	case "xpath":
+		return 1
+	case "pierce":
+		return 2
+	}
+	return 3
+}
+
+// rank is that of the slowest part.
+func (a alternative) rank() int {
+	rank := 0
+	for _, p := range a.Chain {
+		rank = max(rank, p.rank())
+	}
+	return rank
+}
 
 func newLookup(selectors scenario.Selectors, scope *scenario.Scope) (*lookup, error) {
 	l := &lookup{}
 	for i, chain := range selectors {
 		a := alternative{Index: i}
 		var texts []string
-		slow, rank := false, 0
+		slow := false
 		for _, template := range chain {
 			text, err := scope.Expand(template)
 			if err != nil {
 				return nil, err
 			}
 			p := parsePart(text)
-			slow, rank = slow || p.Kind == "aria", max(rank, cost[p.Kind])
+			slow = slow || p.Kind == "aria"
 			a.Chain = append(a.Chain, p)
 			texts = append(texts, text)
 		}
@@ -57,14 +75,6 @@ func newLookup(selectors scenario.Selectors, scope *scenario.Scope) (*lookup, er
 	}
 	slices.SortStableFunc(l.cheap, func(a, b alternative) int { return a.rank() - b.rank() })
 	return l, nil
-}
-
-func (a alternative) rank() int {
-	rank := 0
-	for _, p := range a.Chain {
-		rank = max(rank, cost[p.Kind])
-	}
-	return rank
 }
 
 // String names the selectors for a message.
@@ -107,6 +117,3 @@ func parsePart(text string) part {
 	}
 	return p
 }
-
-// quote is how a step names one selector in a message.
-func quote(text string) string { return fmt.Sprintf("%q", text) }

@@ -116,7 +116,7 @@ func (c *Console) draw() {
 	fmt.Fprint(c.out, table)
 }
 
-// line is one run: when, what, where, how long, and what was wrong.
+// line is one run: when it ended, what, where, how long, and what was wrong.
 func (c *Console) line(r *runs.Result) string {
 	mark, color := "ok  ", text.FgGreen
 	switch r.State {
@@ -135,7 +135,7 @@ func (c *Console) line(r *runs.Result) string {
 	if n := r.Cache.Hits + r.Cache.Misses; n > 0 {
 		cache = fmt.Sprintf("cache %d/%d", r.Cache.Hits, n)
 	}
-	line := fmt.Sprintf("%s  %s  %s %s %s %9s  %-11s", r.Slot.Local().Format(time.TimeOnly), c.paint(mark, color),
+	line := fmt.Sprintf("%s  %s  %s %s %s %9s  %-11s", r.StartedAt.Add(r.Duration()).Local().Format(time.TimeOnly), c.paint(mark, color),
 		text.Pad(r.Scenario, 20, ' '), text.Pad(r.Region, 6, ' '), text.Pad(r.Network, 6, ' '), took, cache)
 	if r.Cause != nil {
 		line += "  " + c.paint(causeText(r.Cause), color)
@@ -163,6 +163,10 @@ func (c *Console) paint(s string, color text.Color) string {
 	return text.Colors{color}.EscapeSeq() + s + text.Reset.EscapeSeq()
 }
 
+// milliseconds prints a duration to three digits: a fast answer is not "0 ms".
 func milliseconds(d time.Duration) string {
+	if d < 10*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+	}
 	return fmt.Sprintf("%d ms", d.Round(time.Millisecond).Milliseconds())
 }

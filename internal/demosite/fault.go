@@ -30,8 +30,9 @@ type faultSpec struct {
 	about  string
 }
 
-// The default regions differ where they can: cache-miss and cache-leak would
-// hide each other, and the primary has no replica that could lag.
+// The default regions are such that no fault hides another when all are on:
+// errors comes before whatever else is wrong with a region, cache-miss would
+// undo cache-leak, and the primary has no replica that could lag.
 func faultSpecs() []faultSpec {
 	return []faultSpec{
 		{SlowRegion, "apac", "one region answers everything but its assets about 800 ms later"},
@@ -39,7 +40,7 @@ func faultSpecs() []faultSpec {
 		{Misroute, "latam", "one region's visitors are sent to another region, data and all"},
 		{CacheMiss, "us", "one region's edge cache stores nothing, so every request goes to the origin"},
 		{ReplicationLag, "apac", "one region's replica is 5 s behind the primary"},
-		{CacheLeak, "eu", "one region's edge caches /api/me, so a user is shown another user's data"},
+		{CacheLeak, "apac", "one region's edge caches /api/me, so a user is shown another user's data"},
 	}
 }
 

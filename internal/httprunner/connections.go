@@ -10,29 +10,27 @@ import (
 	"sync"
 )
 
-// connections dials, and knows every connection and dial that has not ended, so that closing it leaves none behind.
+// connections dials, and knows every connection and dial that has not ended, so that closing it leaves none behind: the
+// transport alone keeps an HTTP/2 connection whose dial ended only after its idle connections were closed.
 type connections struct {
 	dialer net.Dialer
-	cancel context.CancelFunc // ends the dials under way
 	dials  sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	open   map[*connection]struct{}
+	mu   sync.Mutex
+	open map[*connection]struct{} // nil once closed
 }
 
-func newConnections(cancel context.CancelFunc) *connections {
+func newConnections() *connections {
 	return &connections{
 		// The C library's resolver cannot be interrupted and would outlive the run.
 		dialer: net.Dialer{Resolver: &net.Resolver{PreferGo: true}},
-		cancel: cancel,
 		open:   map[*connection]struct{}{},
 	}
 }
 
 func (c *connections) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	c.mu.Lock()
-	if c.closed {
+	if c.open == nil {
 		c.mu.Unlock()
 		return nil, net.ErrClosed
 	}
@@ -47,18 +45,16 @@ func (c *connections) dial(ctx context.Context, network, address string) (net.Co
 	conn := &connection{Conn: raw, owner: c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[conn] = struct{}{} // if close is waiting for this dial, it closes the connection after it
+	if c.open == nil {
+		_ = raw.Close()
+		return nil, net.ErrClosed
+	}
+	c.open[conn] = struct{}{}
 	return conn, nil
 }
 
-// close ends all dials, waits for them, and closes all connections.
+// close refuses new dials, closes all connections and waits for the dials under way, which their contexts must have ended.
 func (c *connections) close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.cancel()
-	c.dials.Wait()
-
 	c.mu.Lock()
 	open := c.open
 	c.open = nil
@@ -66,6 +62,7 @@ func (c *connections) close() {
 	for conn := range open {
 		_ = conn.Conn.Close()
 	}
+	c.dials.Wait()
 }
 
 // connection is a connection that its owner forgets once it is closed.

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,6 +91,32 @@ func reset(conn net.Conn) {
 
 // silent keeps the connection until the client closes it.
 func silent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
+
+// unresponsive returns an address whose host answers no dial: a listener with a full queue, for which Linux drops the packets.
+func unresponsive(t testing.TB) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	raw, err := listener.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) { _ = syscall.Listen(int(fd), 0) }); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		conn, err := net.DialTimeout("tcp", listener.Addr().String(), 100*time.Millisecond)
+		if err != nil {
+			return listener.Addr().String()
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	t.Fatal("got ten connections on a listener with a queue of none, want the dials to hang")
+	return ""
+}
 
 func gzipped(text string) string {
 	var b strings.Builder
@@ -201,6 +228,7 @@ func TestUnreachable(t *testing.T) {
 		{"plain text for tls", "https://" + listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.0 400 Bad\r\n\r\n"); silent(c) }), runs.ClassTLS, `HTTPS client`, noTLS},
 		{"garbage for tls", "https://" + listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "220 mail.example.com\r\n"); silent(c) }), runs.ClassTLS, `tls: first record`, noTLS},
 		{"tls cut off", "https://" + listen(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }), runs.ClassTLS, ``, noTLS},
+		{"no answer to the dial", "http://" + unresponsive(t), runs.ClassTimeout, `timed out after \d+ms connecting$`, func(p runs.Phases) bool { return p.Blocked != nil && p.Connect == nil }},
 		{"silence for tls", "https://" + listen(t, silent), runs.ClassTimeout, `in the TLS handshake`, noTLS},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -221,16 +249,25 @@ func TestUnreachable(t *testing.T) {
 
 func noTLS(p runs.Phases) bool { return p.Blocked != nil && p.TLS == nil && p.Connect == nil }
 
-// TestKeptConnectionThatDied shows that a connection closed by the server between two steps is no failure of the second: an
-// app would not notice either.
+// TestKeptConnectionThatDied shows that a connection which the server gives up between two steps is no failure of the second:
+// an app would not notice either. What it cost counts as blocked.
 func TestKeptConnectionThatDied(t *testing.T) {
-	server := serve(t, shop)
+	const hesitation = 60 * time.Millisecond
+	address := listen(t, func(conn net.Conn) {
+		requests := bufio.NewReader(conn)
+		if _, err := http.ReadRequest(requests); err != nil {
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		_, _ = http.ReadRequest(requests)
+		time.Sleep(hesitation)
+	})
 	j := plain(t)
-	wantCause(t, j.step(t, scenario.Step{URL: server.URL}), "", "")
-	server.CloseClientConnections()
-	wantCause(t, j.step(t, scenario.Step{URL: server.URL}), "", "")
-	if q := j.Close()[1]; q.Phases.Connect == nil {
-		t.Errorf("got %+v, want a new connection", q.Phases)
+	wantCause(t, j.step(t, scenario.Step{URL: "http://" + address}), "", "")
+	got := j.step(t, scenario.Step{URL: "http://" + address})
+	wantCause(t, got, "", "")
+	if p := j.Close()[1].Phases; p.Connect == nil || *p.Blocked < 60 || sum(p) > got.DurationMS+0.1 {
+		t.Errorf("got %+v in %v ms, want a new connection, and the old one's end as blocked", p, got.DurationMS)
 	}
 }
 
@@ -262,15 +299,16 @@ func TestNothingLeftBehind(t *testing.T) {
 	urls := []string{
 		kept.URL, h2.URL, "https://" + listen(t, silent), "http://" + listen(t, silent), "http://shop.invalid/",
 		"http://" + listen(t, forever("HTTP/1.1 200 OK\r\n\r\n", "x", time.Millisecond)),
-		"http://192.0.2.1/", // TEST-NET-1 (RFC 5737): where packets vanish, a dial outlives its request
+		"http://" + unresponsive(t), // net/http lets a dial outlive its request
 	}
 	pool := h2.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	j := begin(t, scenario.Scenario{}, httprunner.Options{RootCAs: pool})
 	for _, url := range urls {
 		j.within(t, scenario.Step{URL: url}, 50*time.Millisecond)
 	}
-	if n := len(j.Close()); n != len(urls) {
-		t.Errorf("got %d requests, want %d", n, len(urls))
+	began := time.Now()
+	if n := len(j.Close()); n != len(urls) || time.Since(began) > 5*time.Second {
+		t.Errorf("got %d requests after %s, want %d at once", n, time.Since(began), len(urls))
 	}
 	if left := clientGoroutines(5 * time.Second); left != "" {
 		t.Errorf("got goroutines of a closed session:\n%s", left)

@@ -14,7 +14,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 
 	"github.com/theory/jsonpath"
@@ -69,14 +68,12 @@ type Session struct {
 	requests  []runs.Request
 }
 
-// Open starts the session of one run. It opens no connection yet; a is read until Close and must not change. ctx gives the
-// session its values only: the steps bring their own limits, and Close ends the rest.
-func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error) {
+// Open starts the session of one run. It opens no connection yet; a is read until Close and must not change.
+func (r *Runner) Open(_ context.Context, a *runs.Assignment) (*Session, error) {
 	jar, err := newBoundedJar()
 	if err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open http session %s: %w", a.RunID, err)}
 	}
-	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Session{
 		log:      r.log,
 		options:  r.options,
@@ -84,18 +81,12 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error)
 		scenario: &a.Scenario,
 		runID:    a.RunID,
 		traceID:  randomHex(16),
-		conns:    newConnections(cancel),
+		conns:    newConnections(),
 		jar:      jar,
 		bodies:   bodies{limit: int64(r.options.MaxBody)},
 	}
 	s.transport = &http.Transport{
-		// The transport lets a dial outlive the request that asked for it; base is what ends it then.
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			ctx, cancel := context.WithCancel(ctx)
-			defer cancel()
-			defer context.AfterFunc(base, cancel)()
-			return s.conns.dial(ctx, network, address)
-		},
+		DialContext:            s.conns.dial,
 		TLSClientConfig:        &tls.Config{RootCAs: r.options.RootCAs, MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // we ask for gzip ourselves, so as to count what was on the wire
@@ -108,7 +99,7 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error)
 // of start. The loops that net/http runs per connection end with their connection. Of a run of more than 500 requests the
 // first 499 and the last one are kept.
 func (s *Session) Close() []runs.Request {
-	s.transport.CloseIdleConnections()
+	s.transport.CloseIdleConnections() // also ends the dials that outlived their request
 	s.conns.close()
 	s.log.Debug("http session closed", "run_id", s.runID, "requests", len(s.requests))
 	return s.requests

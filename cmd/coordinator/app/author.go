@@ -22,7 +22,7 @@ type Scenarios struct {
 
 // load reads the directory. The error is the user's to mend and carries all that is wrong.
 func (s Scenarios) load() (scenariofile.Set, error) {
-	set, err := scenariofile.LoadDir(s.Scenarios)
+	set, err := loadDir(s.Scenarios)
 	if err == nil {
 		err = set.Override(s.Var)
 	}
@@ -30,6 +30,15 @@ func (s Scenarios) load() (scenariofile.Set, error) {
 		return set, &cli.Status{Code: cli.ExitUsage, Err: err}
 	}
 	return set, nil
+}
+
+// loadDir reads a directory and replaces "all" by the regions that there are.
+func loadDir(dir string) (scenariofile.Set, error) {
+	set, err := scenariofile.LoadDir(dir)
+	for i := range set.Scenarios {
+		set.Scenarios[i].Resolve(set.Fleet)
+	}
+	return set, err
 }
 
 // validateCommand checks scenario files.
@@ -57,7 +66,7 @@ func (c *validateCommand) load() ([]scenario.Scenario, error) {
 		return nil, fmt.Errorf("validate: %w", err)
 	}
 	if info.IsDir() {
-		set, err := scenariofile.LoadDir(c.Path)
+		set, err := loadDir(c.Path)
 		return set.Scenarios, err
 	}
 	fleet, err := scenariofile.FleetOf(c.Path)

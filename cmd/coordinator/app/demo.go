@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -194,7 +195,7 @@ func (d *demo) work(ctx context.Context, server *bus.Server, listener net.Listen
 	}
 	var unitGroup, probeGroup errgroup.Group
 	unitGroup.Go(func() error { return broken(d.unit.run(unitCtx, scheduling, listener)) })
-	gate := make(chan struct{}, 1) // one browser at a time: all probes share this machine
+	gate := make(chan struct{}, runtime.NumCPU()) // all probes share this machine's cores
 	for i, region := range d.set.Fleet.Regions {
 		options, err := d.probe(i, region, listener, server, gate)
 		if err != nil {

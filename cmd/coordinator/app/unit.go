@@ -42,9 +42,6 @@ type unitOptions struct {
 
 // newUnit connects the rooms.
 func newUnit(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts unitOptions) *unit {
-	for i := range set.Scenarios {
-		set.Scenarios[i].Resolve(set.Fleet)
-	}
 	u := &unit{
 		log: log, set: set, hub: hub, opts: opts,
 		ledger: ledger.New(), fleet: fleet.New(), caughtUp: make(chan struct{}),

@@ -54,7 +54,7 @@ func (b *Browser) Lost() <-chan struct{} { return b.wire.lost }
 func (b *Browser) Close() {
 	b.closed.Do(func() {
 		close(b.closing)
-		if err := b.proc.stop(); err != nil {
+		if err := b.proc.stop(b.dir); err != nil {
 			b.log.Error("browser did not stop", "err", err)
 		}
 		b.wire.lose()

@@ -1,12 +1,15 @@
 package chromium
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -85,9 +88,10 @@ func (p *process) kill() {
 // stopLimit bounds the wait for a killed group. A process that does not die within it is stuck in the kernel.
 const stopLimit = 5 * time.Second
 
-// stop kills the group and waits until none of it is left, zombies included: orphans of the group are reaped here when this process
-// is their new parent (see adoptOrphans, and PID 1). Only after the leader has been waited for, so that os/exec keeps its own.
-func (p *process) stop() error {
+// stop kills the group, and what has left the group but works in dir, and waits until none of it is left, zombies included: orphans
+// are reaped here when this process is their new parent (see adoptOrphans, and PID 1). That comes after os/exec has reaped the
+// leader, so that the two never race for a process.
+func (p *process) stop(dir string) error {
 	defer func() { _ = p.pipe.Close() }()
 	deadline := time.Now().Add(stopLimit)
 	p.kill()
@@ -107,8 +111,53 @@ func (p *process) stop() error {
 		}
 		time.Sleep(2 * time.Millisecond) // the kernel tells no one when an adopted process group empties
 	}
+	for !swept(dir) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("stop chromium: got a process of %s alive %s after SIGKILL, want none", dir, stopLimit)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 	<-p.drained
 	return nil
+}
+
+// crashHandler is the name, as far as the kernel keeps it, of the full browser's crash handler. It leaves the process group, cannot
+// be turned off in Debian's build, and ends when its browser does.
+const crashHandler = "chrome_crashpad"
+
+// swept kills the processes outside the group that work in the run directory, reaps the crash handlers that were left to us, and
+// reports whether there was nothing to do.
+func swept(dir string) bool {
+	entries, err := filepath.Glob("/proc/[0-9]*")
+	clean := err == nil
+	for _, entry := range entries {
+		stat, err := os.ReadFile(filepath.Join(entry, "stat"))
+		if err != nil {
+			continue // ended meanwhile
+		}
+		var pid, parent int
+		var state string
+		head, rest, _ := strings.Cut(string(stat), ") ") // pid (name) state parent ...
+		_, name, _ := strings.Cut(head, " (")
+		if _, err := fmt.Sscanf(rest, "%s %d", &state, &parent); err != nil {
+			continue
+		}
+		if pid, err = strconv.Atoi(filepath.Base(entry)); err != nil {
+			continue
+		}
+		if state == "Z" {
+			if name == crashHandler && parent == os.Getpid() {
+				_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // ECHILD: another run's sweep was faster
+			}
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join(entry, "cmdline"))
+		if err == nil && bytes.Contains(line, []byte(dir+"/")) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // ESRCH: ended meanwhile
+			clean = false
+		}
+	}
+	return clean
 }
 
 // reapedOne reaps one dead child of the group, if there is one.
