@@ -9,6 +9,7 @@ import (
 	"lastmile/internal/browser/tab"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // failure is what is wrong with the target. It is data, not a fault of ours.
@@ -31,7 +32,7 @@ func failf(class runs.Class, format string, args ...any) error {
 type action struct {
 	session *Session
 	step    *scenario.Step
-	scope   *scenario.Scope
+	scope   *vars.Scope
 	out     runs.Step
 	before  tab.Document // when the step began
 	ours    time.Duration
@@ -40,7 +41,7 @@ type action struct {
 
 // Step executes one step. What is wrong with the target is in the returned step; an error means that we could not measure and
 // wraps a *runs.Fault. ctx ends at the step's limit. Not safe for concurrent use.
-func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *scenario.Scope) (runs.Step, error) {
+func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Scope) (runs.Step, error) {
 	before, _ := s.tab.Document()
 	a := &action{
 		session: s, step: step, scope: scope, before: before,

@@ -20,6 +20,7 @@ import (
 	"lastmile/internal/browser/chromium"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // site is the target of all tests: the pages of testdata and some answers that pages cannot give.
@@ -90,7 +91,7 @@ type journey struct {
 	t     testing.TB
 	sc    *scenario.Scenario
 	s     *Session
-	scope *scenario.Scope
+	scope *vars.Scope
 	dir   string
 	n     int
 }
@@ -113,7 +114,7 @@ func open(t testing.TB, sc scenario.Scenario, opts Options) *journey {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := &journey{t: t, sc: &sc, s: s, dir: dir, scope: scenario.NewScope(&sc, scenario.Combination{Region: "eu"}, "run", map[string]scenario.Secret{
+	j := &journey{t: t, sc: &sc, s: s, dir: dir, scope: sc.Scope(scenario.Combination{Region: "eu"}, "run", map[string]vars.Secret{
 		"PASSWORD": "correct horse",
 	})}
 	t.Cleanup(j.close)

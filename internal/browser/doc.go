@@ -4,10 +4,9 @@
 // goes when the run closes. The process is warmed up with a tiny page, and the journey then runs in a fresh browser context, so
 // that no run sees another's cache, cookies or sockets and the first request is not slow because the process is cold.
 //
-// chromedp gives the pipe transport, cdproto the typed protocol; the session layer is ours (wire): one goroutine reads replies
-// and events in the order in which Chromium sent them, for the page and for every frame, worker and popup below it. There is no
-// mirror of the DOM: elements are found by small scripts in an isolated world, and acted on with real input events (mouse events
-// on devices with touch too).
+// Package chromium owns the process and the protocol, package tab the page and what it shows, package traffic the account of its
+// requests; this package acts. There is no mirror of the DOM: elements are found by small scripts in an isolated world, and acted
+// on with real input events (mouse events on devices with touch too).
 //
 // # What a step's duration is
 //
@@ -18,6 +17,9 @@
 // the page's and counts; it is known to a poll interval (50 ms, waitForElement 100 ms). SettledMS runs from the step's start to
 // the last activity before 500 ms without a request in flight; it is nil when the page did not become quiet within 2 s of the end
 // of the step, and it is never part of DurationMS.
+//
+// Devices are Lighthouse's: desktop is 1350x940, moto-g-power 412x823 at 1.75 with touch and a CPU slowed down four times. Both
+// bear the user agent of a plain Chrome.
 //
 // # What goes wrong
 //

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // part is one selector of a chain. The JSON form is what find.js reads; kind aria is looked up by the accessibility tree instead.
@@ -50,7 +51,7 @@ func (a alternative) rank() int {
 	return rank
 }
 
-func newLookup(selectors scenario.Selectors, scope *scenario.Scope) (*lookup, error) {
+func newLookup(selectors scenario.Selectors, scope *vars.Scope) (*lookup, error) {
 	l := &lookup{}
 	for i, chain := range selectors {
 		a := alternative{Index: i}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 func TestParsePart(t *testing.T) {
@@ -26,7 +27,7 @@ func TestParsePart(t *testing.T) {
 }
 
 func TestLookupOrder(t *testing.T) {
-	scope := scenario.NewScope(&scenario.Scenario{Vars: map[string]scenario.Text{"id": "x"}}, scenario.Combination{}, "run", nil)
+	scope := vars.NewScope(map[string]string{"vars.id": "x"}, nil)
 	l, err := newLookup(scenario.Selectors{{"aria/A"}, {"text/B"}, {"#c", "text/D"}, {"xpath///e"}, {"#${vars.id}"}}, scope)
 	if err != nil {
 		t.Fatal(err)

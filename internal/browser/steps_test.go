@@ -435,7 +435,7 @@ func BenchmarkJourney(b *testing.B) {
 			b.Fatal(err)
 		}
 		openTime += time.Since(began)
-		scope := scenario.NewScope(&sc, scenario.Combination{}, "run", nil)
+		scope := sc.Scope(scenario.Combination{}, "run", nil)
 		event := []scenario.AssertedEvent{{Type: "navigation"}}
 		next := click("#next")
 		next.AssertedEvents = event

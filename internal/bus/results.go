@@ -56,7 +56,7 @@ func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error
 	}
 	all := r.Requests
 	sizes := make([]int, len(all))
-	room := limit - len(body)
+	room := limit - len(body) - len(`"requests_dropped":1000000,`)
 	for i := range all {
 		one, err := json.Marshal(&all[i])
 		if err != nil {
@@ -70,7 +70,7 @@ func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error
 		room -= sizes[keep]
 		keep++
 	}
-	r.Requests = all[:keep]
+	r.Requests, r.Dropped = all[:keep], len(all)-keep
 	if body, err = json.Marshal(&r); err != nil {
 		return nil, 0, err
 	}

@@ -76,6 +76,7 @@ func lastmile() house {
 			"internal/cachestate": ground,
 			"internal/netprofile": ground,
 			"internal/slo":        ground,
+			"internal/vars":       ground,
 
 			"internal/exposition/expositiontest": support,
 			"internal/floors":                    support,

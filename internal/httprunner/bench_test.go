@@ -32,7 +32,7 @@ func BenchmarkRun(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			j := &journey{session, scenario.NewScope(&a.Scenario, scenario.Combination{}, string(a.RunID), nil)}
+			j := &journey{session, a.Scenario.Scope(scenario.Combination{}, string(a.RunID), nil)}
 			wantCause(b, j.step(b, step), "", "")
 			session.Close()
 		}

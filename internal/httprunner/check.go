@@ -10,6 +10,7 @@ import (
 	"lastmile/internal/cachestate"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // maxExtract bounds the value of a variable, in bytes: it may end up in a URL or a header.
@@ -203,7 +204,7 @@ func negated(not bool) string {
 func (r *response) show(value string) string {
 	value = r.plan.scope.Redact(clip(value, maxExtract))
 	for _, secret := range r.credentials() {
-		if len(secret) >= scenario.MinSecret {
+		if len(secret) >= vars.MinSecret {
 			value = strings.ReplaceAll(value, secret, "<redacted>")
 		}
 	}

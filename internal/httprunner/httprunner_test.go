@@ -16,12 +16,13 @@ import (
 	"lastmile/internal/httprunner"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // journey is a run under test: a session with its scope.
 type journey struct {
 	*httprunner.Session
-	scope *scenario.Scope
+	scope *vars.Scope
 }
 
 // begin opens a session that closes with the test.
@@ -34,8 +35,8 @@ func begin(t testing.TB, s scenario.Scenario, options httprunner.Options) *journ
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { session.Close() })
-	secrets := map[string]scenario.Secret{"KEY": "s3cr3t-value"}
-	return &journey{session, scenario.NewScope(&s, scenario.Combination{Scenario: "test", Region: "eu"}, string(a.RunID), secrets)}
+	secrets := map[string]vars.Secret{"KEY": "s3cr3t-value"}
+	return &journey{session, s.Scope(scenario.Combination{Scenario: "test", Region: "eu"}, string(a.RunID), secrets)}
 }
 
 // plain begins a run without any settings.

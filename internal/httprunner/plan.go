@@ -15,13 +15,14 @@ import (
 	"github.com/theory/jsonpath"
 
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // plan is a step with its templates expanded: all that its requests need. It is made before the first request, so that a step
 // that cannot be carried out as written sends nothing.
 type plan struct {
 	step          *scenario.Step
-	scope         *scenario.Scope
+	scope         *vars.Scope
 	method        string
 	url           string
 	header        http.Header // Host included
@@ -32,7 +33,7 @@ type plan struct {
 }
 
 // newPlan expands the step. The error is without the values of variables.
-func newPlan(step *scenario.Step, scope *scenario.Scope, userAgent string, paths *jsonpath.Parser) (*plan, error) {
+func newPlan(step *scenario.Step, scope *vars.Scope, userAgent string, paths *jsonpath.Parser) (*plan, error) {
 	p := &plan{
 		step:   step,
 		scope:  scope,

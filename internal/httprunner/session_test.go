@@ -455,7 +455,7 @@ func TestRunsAtTheSameTime(t *testing.T) {
 				return
 			}
 			for range 10 {
-				got, err := session.Step(t.Context(), &step, scenario.NewScope(&a.Scenario, scenario.Combination{}, "", nil))
+				got, err := session.Step(t.Context(), &step, a.Scenario.Scope(scenario.Combination{}, "", nil))
 				if err != nil || got.Cause != nil {
 					t.Errorf("got %+v %v, want passed", got, err)
 				}

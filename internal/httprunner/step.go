@@ -7,6 +7,7 @@ import (
 
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // minEvery bounds how fast a step polls.
@@ -20,7 +21,7 @@ const minEvery = 10 * time.Millisecond
 // attempt that was not cut off, if there was one.
 //
 // ctx ends at the step's limit, which is the target's failure (class timeout), or is cancelled, which is ours (a *runs.Fault).
-func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *scenario.Scope) (runs.Step, error) {
+func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Scope) (runs.Step, error) {
 	p, err := newPlan(step, scope, s.options.UserAgent, s.paths)
 	if err != nil {
 		return runs.Step{State: runs.StepFailed, Cause: causef(runs.ClassScript, "%s", scope.Redact(err.Error()))}, nil

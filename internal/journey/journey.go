@@ -13,6 +13,7 @@ import (
 
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // Executor runs the steps of one kind within one run.
@@ -20,7 +21,7 @@ type Executor interface {
 	// Step executes one step: it acts, asserts, and extracts into scope. What is wrong with the target is in the returned
 	// step's State and Cause; an error means that we could not measure and wraps a *runs.Fault. ctx ends at the step's limit
 	// or the run's.
-	Step(ctx context.Context, step *scenario.Step, scope *scenario.Scope) (runs.Step, error)
+	Step(ctx context.Context, step *scenario.Step, scope *vars.Scope) (runs.Step, error)
 	// Close ends everything that the executor started, waits for it, and returns the run's requests in order of start.
 	Close() []runs.Request
 }
@@ -36,7 +37,7 @@ type Openers struct {
 }
 
 // Secrets finds the value of a secret by its name.
-type Secrets func(name string) (scenario.Secret, bool)
+type Secrets func(name string) (vars.Secret, bool)
 
 // Runner runs assignments. It is safe for concurrent use.
 type Runner struct {
@@ -74,7 +75,7 @@ func (r *Runner) Run(ctx context.Context, a *runs.Assignment) runs.Result {
 	run := &run{
 		runner:    r,
 		a:         a,
-		scope:     scenario.NewScope(&a.Scenario, a.Combination(), string(a.RunID), secrets),
+		scope:     a.Scenario.Scope(a.Combination(), string(a.RunID), secrets),
 		result:    result,
 		executors: map[bool]Executor{},
 	}
@@ -101,15 +102,15 @@ func (r *Runner) Blank(a *runs.Assignment) runs.Result {
 }
 
 // resolve finds the values of the scenario's secrets. A secret that is not here is our fault, not the service's.
-func (r *Runner) resolve(a *runs.Assignment) (map[string]scenario.Secret, error) {
-	values := map[string]scenario.Secret{}
+func (r *Runner) resolve(a *runs.Assignment) (map[string]vars.Secret, error) {
+	values := map[string]vars.Secret{}
 	for _, name := range a.Scenario.Secrets {
 		value, ok := r.secrets(name)
 		if !ok {
 			return nil, fault(runs.ClassProbe, "secret %s: not set on this probe", name)
 		}
-		if len(value.Reveal()) < scenario.MinSecret {
-			return nil, fault(runs.ClassProbe, "secret %s: got under %d bytes, too short to be redacted safely", name, scenario.MinSecret)
+		if len(value.Reveal()) < vars.MinSecret {
+			return nil, fault(runs.ClassProbe, "secret %s: got under %d bytes, too short to be redacted safely", name, vars.MinSecret)
 		}
 		values[name] = value
 	}
@@ -140,7 +141,7 @@ func invalidate(result runs.Result, err error) runs.Result {
 type run struct {
 	runner    *Runner
 	a         *runs.Assignment
-	scope     *scenario.Scope
+	scope     *vars.Scope
 	result    runs.Result
 	executors map[bool]Executor
 	fault     error

@@ -12,6 +12,7 @@ import (
 	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // script answers steps by id; a step without an answer passes in 10 ms.
@@ -21,7 +22,7 @@ type script struct {
 	closed  int
 }
 
-func (s *script) Step(ctx context.Context, step *scenario.Step, _ *scenario.Scope) (runs.Step, error) {
+func (s *script) Step(ctx context.Context, step *scenario.Step, _ *vars.Scope) (runs.Step, error) {
 	s.ran = append(s.ran, step.ID)
 	if answer, ok := s.answers[step.ID]; ok {
 		return answer(ctx)
@@ -58,9 +59,9 @@ func httpStep(id string) scenario.Step {
 
 func runner(http Executor, secrets map[string]string) *Runner {
 	open := func(context.Context, *runs.Assignment) (Executor, error) { return http, nil }
-	return New(slog.New(slog.DiscardHandler), "probe-1", Openers{HTTP: open}, func(name string) (scenario.Secret, bool) {
+	return New(slog.New(slog.DiscardHandler), "probe-1", Openers{HTTP: open}, func(name string) (vars.Secret, bool) {
 		value, ok := secrets[name]
-		return scenario.Secret(value), ok
+		return vars.Secret(value), ok
 	})
 }
 

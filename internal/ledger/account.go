@@ -45,8 +45,14 @@ type account struct {
 	history         slo.History
 	samples         []sample
 	cache           map[cachestate.State]int64
-	served          map[string]int64
+	served          map[served]int64
 	last            *runs.Cause
+}
+
+// served is a region that answered, and whether it was the one expected at that time.
+type served struct {
+	region   string
+	expected bool
 }
 
 // sample is the duration of one successful run.
@@ -65,7 +71,7 @@ func newAccount(c scenario.Combination) *account {
 		everReasons: map[runs.Reason]int64{},
 		classes:     map[runs.Class]int64{},
 		cache:       map[cachestate.State]int64{},
-		served:      map[string]int64{},
+		served:      map[served]int64{},
 	}
 }
 
@@ -115,10 +121,11 @@ func (a *account) measure(r *runs.Result) {
 		if region == "" {
 			continue
 		}
-		if _, ok := a.served[region]; !ok && len(a.served) >= maxServed {
-			region = "other"
+		by := served{region: region, expected: region == a.expectedRegion()}
+		if _, ok := a.served[by]; !ok && len(a.served) >= maxServed {
+			by.region = "other"
 		}
-		a.served[region]++
+		a.served[by]++
 	}
 }
 

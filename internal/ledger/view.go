@@ -49,9 +49,10 @@ func (a *account) row(now time.Time) runs.Account {
 		sorted := a.durations(now.Add(-window))
 		row.Latency[window] = runs.Latency{P50: slo.QuantileSorted(sorted, 0.5), P95: slo.QuantileSorted(sorted, 0.95)}
 	}
-	for _, region := range slices.Sorted(maps.Keys(a.served)) {
-		row.Served = append(row.Served, runs.Served{Region: region, Expected: region == a.expectedRegion(), Requests: a.served[region]})
+	for by, n := range a.served {
+		row.Served = append(row.Served, runs.Served{Region: by.region, Expected: by.expected, Requests: n})
 	}
+	slices.SortFunc(row.Served, func(a, b runs.Served) int { return compare(a.Region, b.Region) })
 	if a.budget.objective != 0 {
 		counts, _ := a.history.Window(now, a.budget.window)
 		row.Budget = &runs.Budget{

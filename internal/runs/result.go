@@ -2,6 +2,7 @@ package runs
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"lastmile/internal/cachestate"
@@ -25,6 +26,7 @@ type Result struct {
 	DurationMS float64   `json:"duration_ms"` // from the first step's start to the last step's end; waiting for a page to settle not included
 	Steps      []Step    `json:"steps"`
 	Requests   []Request `json:"requests"`
+	Dropped    int       `json:"requests_dropped,omitempty"` // requests left out so that the result fits a message; counts and steps include them
 	Cache      Cache     `json:"cache"`
 	Link       Link      `json:"link"`
 }
@@ -53,6 +55,12 @@ func (r *Result) Check() error {
 	}
 	if !r.State.Measured() && r.State != StateInvalid {
 		return fmt.Errorf("check result %s: got state %q, want passed, degraded, failed or invalid", r.RunID, r.State)
+	}
+	if r.Cause != nil && !slices.Contains(Classes(), r.Cause.Class) {
+		return fmt.Errorf("check result %s: got cause class %.100q, want one of %v", r.RunID, r.Cause.Class, Classes())
+	}
+	if r.Trigger != TriggerSchedule && r.Trigger != TriggerManual {
+		return fmt.Errorf("check result %s: got trigger %.100q, want schedule or manual", r.RunID, r.Trigger)
 	}
 	if !(r.DurationMS >= 0 && r.DurationMS < 1e9) { // also refuses NaN
 		return fmt.Errorf("check result %s: got duration %v ms, want 0 to 1e9", r.RunID, r.DurationMS)

@@ -198,6 +198,8 @@ func TestResultCheck(t *testing.T) {
 		"want that of {Scenario:else": func(r *Result) { r.Scenario = "else" },
 		"at 2026-03-29 01:30:17.1":    func(r *Result) { r.Slot = r.Slot.Add(100 * time.Millisecond) },
 		`got state "great"`:           func(r *Result) { r.State = "great" },
+		"got cause class":             func(r *Result) { r.Cause = &Cause{Class: "gremlins"} },
+		"got trigger":                 func(r *Result) { r.Trigger = "whim" },
 		"got duration -1 ms":          func(r *Result) { r.DurationMS = -1 },
 		"got duration NaN ms":         func(r *Result) { r.DurationMS = math.NaN() },
 		"got duration 1e+09 ms":       func(r *Result) { r.DurationMS = 1e9 },
@@ -218,10 +220,13 @@ func TestVerdictCheck(t *testing.T) {
 	if err := v.Check(); err != nil {
 		t.Error(err)
 	}
-	if err := (&Verdict{Schema: Schema, Region: "us"}).Check(); err != nil {
+	if err := (&Verdict{Schema: Schema, Region: "us", Minute: testSlot.Truncate(time.Minute)}).Check(); err != nil {
 		t.Errorf("check a verdict without slots: %v", err)
 	}
 	for want, change := range map[string]func(*Verdict){
+		"got reason \"bored\"": func(v *Verdict) { v.Slots[0].Reason = "bored" },
+		"want a whole minute":  func(v *Verdict) { v.Minute = v.Minute.Add(time.Second) },
+		"want a label":         func(v *Verdict) { v.Region = "" },
 		"got schema 7":         func(v *Verdict) { v.Schema = 7 },
 		"parse run id":         func(v *Verdict) { v.Slots[1].RunID = "x" },
 		"runs of region eu":    func(v *Verdict) { v.Region = "eu" },

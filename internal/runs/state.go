@@ -76,6 +76,11 @@ const (
 	ReasonOverlap         Reason = "overlap"          // skipped: the previous run was still going
 )
 
+// Reasons lists all reasons in a fixed order.
+func Reasons() []Reason {
+	return []Reason{ReasonNoProbe, ReasonExpired, ReasonLost, ReasonCutOff, ReasonCoordinatorDown, ReasonMaintenance, ReasonOverlap}
+}
+
 // Class sorts causes so that they can be counted.
 type Class string
 

@@ -2,7 +2,10 @@ package runs
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"lastmile/internal/scenario"
 )
 
 // Verdict closes the slots of one region whose deadline fell in one minute and for which no result had come. It is written
@@ -27,6 +30,12 @@ func (v *Verdict) Check() error {
 	if v.Schema != Schema {
 		return fmt.Errorf("check verdict: got schema %d, want %d", v.Schema, Schema)
 	}
+	if !scenario.ValidName(v.Region) {
+		return fmt.Errorf("check verdict: got region %.100q, want a label", v.Region)
+	}
+	if v.Minute.IsZero() || !v.Minute.Equal(v.Minute.Truncate(time.Minute)) {
+		return fmt.Errorf("check verdict of %s: got minute %s, want a whole minute", v.Region, v.Minute)
+	}
 	for _, s := range v.Slots {
 		c, _, err := s.RunID.Parse()
 		if err != nil {
@@ -37,6 +46,9 @@ func (v *Verdict) Check() error {
 		}
 		if s.State != StateMissing && s.State != StateSkipped {
 			return fmt.Errorf("check verdict: got state %q for %s, want missing or skipped", s.State, s.RunID)
+		}
+		if !slices.Contains(Reasons(), s.Reason) {
+			return fmt.Errorf("check verdict: got reason %.100q for %s, want one of %v", s.Reason, s.RunID, Reasons())
 		}
 	}
 	return nil

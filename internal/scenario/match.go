@@ -1,9 +1,13 @@
 package scenario
 
 import (
+	"encoding/json"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
+
+	"lastmile/internal/vars"
 )
 
 // Glob reports whether text matches a pattern in which * stands for any run of characters, also across slashes.
@@ -44,7 +48,7 @@ func (s *Scenario) AllowsHost(host string) bool {
 
 // Check applies the comparators of a header or json assertion to what was found. found=false means that the subject was not
 // there at all. It returns whether the assertion holds, Not included, and in words what was wanted.
-func (a *Assertion) Check(got string, found bool, scope *Scope) (ok bool, want string, err error) {
+func (a *Assertion) Check(got string, found bool, scope *vars.Scope) (ok bool, want string, err error) {
 	switch {
 	case a.Equals != nil:
 		text, err := scope.Expand(string(*a.Equals))
@@ -111,4 +115,39 @@ func (s *Step) Limit() time.Duration {
 		limit = max(limit, s.Poll.For.D())
 	}
 	return limit
+}
+
+// JSONText is the text form of a decoded JSON value by which assertions compare it: a string as it is, anything else as JSON.
+func JSONText(value any) string {
+	if s, ok := value.(string); ok {
+		return s
+	}
+	body, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return string(body)
+}
+
+// Scope makes the variables at the start of a run of the scenario. secrets must hold a value for each name the scenario lists.
+func (s *Scenario) Scope(c Combination, runID string, secrets map[string]vars.Secret) *vars.Scope {
+	values := map[string]string{
+		"region":          c.Region,
+		"network":         c.Network,
+		"run.id":          runID,
+		"expected.region": s.ExpectedRegion(c.Region),
+	}
+	for name, value := range s.Vars {
+		values["vars."+name] = string(value)
+	}
+	for name, value := range s.RegionVars[c.Region] {
+		values["vars."+name] = string(value)
+	}
+	listed := map[string]vars.Secret{}
+	for _, name := range s.Secrets {
+		if secret, ok := secrets[name]; ok {
+			listed[name] = secret
+		}
+	}
+	return vars.NewScope(values, listed)
 }

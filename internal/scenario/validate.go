@@ -252,9 +252,11 @@ func (v *validator) sloNumbers(o SLO, at func(string) []string) {
 		v.add(absent, "an objective such as 99.9%", at("objective")...)
 		return
 	}
-	fires := slices.ContainsFunc(slo.WorkbookRules(), func(r slo.BurnRule) bool { return r.CanFire(o.Objective) })
-	if !fires {
-		v.add(o.Objective.String(), "an objective whose budget can burn fast enough for some burn-rate rule to fire; this one never alerts", at("objective")...)
+	pages := slices.ContainsFunc(slo.WorkbookRules(), func(r slo.BurnRule) bool {
+		return r.Severity == slo.SeverityPage && r.CanFire(o.Objective)
+	})
+	if !pages {
+		v.add(o.Objective.String(), "more than 83.3%: below that even a total outage burns too slowly for any page to fire", at("objective")...)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lastmile/internal/vars"
 )
 
 // stepValidator checks one step. known holds the variables that earlier steps and the scenario define; it grows by what this
@@ -135,7 +137,7 @@ func (v *stepValidator) templates() {
 		v.template(st.Headers[name], true, "headers", name)
 	}
 	v.template(st.Body, true, "body")
-	for _, text := range stringsIn(st.JSON) {
+	for _, text := range vars.Strings(st.JSON) {
 		v.template(text, true, "json")
 	}
 	for _, name := range sortedKeys(st.Form) {
@@ -152,9 +154,9 @@ func (v *stepValidator) templates() {
 }
 
 func (v *stepValidator) template(text string, secretsAllowed bool, path ...string) {
-	names, err := references(text)
+	names, err := vars.References(text)
 	if err != nil {
-		if bad, ok := err.(*ValueError); ok { //nolint:errorlint // references returns it bare
+		if bad, ok := err.(*vars.SyntaxError); ok { //nolint:errorlint // References returns it bare
 			v.problem(bad.Got, bad.Want, path...)
 		}
 		return

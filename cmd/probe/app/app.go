@@ -14,7 +14,7 @@ import (
 	"lastmile/internal/httprunner"
 	"lastmile/internal/journey"
 	"lastmile/internal/runs"
-	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // version is set at build time.
@@ -49,17 +49,17 @@ type Secrets struct {
 }
 
 // lookup finds a secret's value.
-func (s Secrets) lookup(name string) (scenario.Secret, bool) {
+func (s Secrets) lookup(name string) (vars.Secret, bool) {
 	if value, ok := s.Preset[name]; ok {
-		return scenario.Secret(value), true
+		return vars.Secret(value), true
 	}
 	if s.SecretsDir != "" {
 		if body, err := os.ReadFile(filepath.Join(s.SecretsDir, filepath.Base(name))); err == nil {
-			return scenario.Secret(strings.TrimRight(string(body), "\r\n")), true
+			return vars.Secret(strings.TrimRight(string(body), "\r\n")), true
 		}
 	}
 	value, ok := os.LookupEnv("LASTMILE_SECRET_" + name)
-	return scenario.Secret(value), ok
+	return vars.Secret(value), ok
 }
 
 // newRunner wires the step loop to its executors. Where there is no Chromium, the runner has no browser and missing says why.

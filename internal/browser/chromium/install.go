@@ -20,16 +20,12 @@ var ErrNotFound = errors.New("chromium not found")
 // InstallCommand installs both engines on Debian.
 const InstallCommand = "apt-get install -y chromium chromium-headless-shell"
 
-// maxTempDir is the length in bytes of the longest TempDir: the full browser makes a socket some 60 bytes below it, and a socket's
-// path has room for 107.
-const maxTempDir = 40
-
 // Options configure an Installation. The zero value finds Chromium by itself and uses its sandbox.
 type Options struct {
 	ShellPath string        // chromium-headless-shell; empty = looked up
 	FullPath  string        // the full browser; empty = looked up
 	NoSandbox bool          // Chromium refuses to run as root without it
-	TempDir   string        // where run directories are made; empty = os.TempDir; at most 40 bytes long
+	TempDir   string        // where run directories are made; empty = os.TempDir; for the full engine at most 40 bytes long
 	Launches  int           // how many browsers may start at the same time; zero = 1, as a launch is all CPU
 	PingEvery time.Duration // how often a browser is asked for a sign of life; zero = 2 s
 	PingLimit time.Duration // a browser that does not answer for so long is killed; zero = 5 s
@@ -55,10 +51,6 @@ func New(log *slog.Logger, opts Options) (*Installation, error) {
 	}
 	if opts.TempDir == "" {
 		opts.TempDir = os.TempDir()
-	}
-	if n := len(opts.TempDir); n > maxTempDir {
-		return nil, fmt.Errorf("set up chromium: got a temporary directory of %d bytes, %s, want at most %d: a socket goes into it",
-			n, opts.TempDir, maxTempDir)
 	}
 	in := &Installation{log: log, opts: opts, binaries: map[scenario.Engine]string{}, shm: roomy("/dev/shm")}
 	var missing []error

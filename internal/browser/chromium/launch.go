@@ -18,6 +18,10 @@ type Spec struct {
 	AllowHosts    []string        // the only hosts it may reach, as in scenario.AllowHosts; empty = any
 }
 
+// maxTempDir is the length in bytes of the longest TempDir for the full engine, which makes a socket some 60 bytes below it: the
+// path of a socket has room for 107.
+const maxTempDir = 40
+
 // Start runs a Chromium in a run directory of its own. onEvent is called for each event of every session, one at a time; it may Post
 // but must not Call. The caller must Close the browser.
 func (in *Installation) Start(spec Spec, onEvent func(*cdproto.Message)) (*Browser, error) {
@@ -28,6 +32,10 @@ func (in *Installation) Start(spec Spec, onEvent func(*cdproto.Message)) (*Brows
 	if !ok {
 		return nil, fmt.Errorf("start chromium: %w: engine %s was not there when the probe started; on Debian: %s",
 			ErrNotFound, spec.Engine, InstallCommand)
+	}
+	if n := len(in.opts.TempDir); spec.Engine == scenario.EngineFull && n > maxTempDir {
+		return nil, fmt.Errorf("start chromium: got a temporary directory of %d bytes, %s, want at most %d for engine full",
+			n, in.opts.TempDir, maxTempDir)
 	}
 	dir, err := makeRunDir(in.opts.TempDir)
 	if err != nil {

@@ -1,13 +1,15 @@
-package scenario
+// Package vars holds the variables of a run: templates that name them, their values, and the secrets among them, which must never
+// show. It is pure.
+package vars
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// A template is text with ${name} places. Names are vars.X, secrets.X, expected.region, region, network, run.id, and the names
+// Templates: text with ${name} places. Names are vars.X, secrets.X, expected.region, region, network, run.id, and the names
 // that earlier steps extracted. $${ stands for a literal ${.
 
 // part is a piece of a template: literal text, or a name where ref is set.
@@ -16,7 +18,7 @@ type part struct {
 	ref  bool
 }
 
-// parseTemplate splits a template. The error is a *ValueError.
+// parseTemplate splits a template. The error is a *SyntaxError.
 func parseTemplate(text string) ([]part, error) {
 	var parts []part
 	for {
@@ -31,11 +33,11 @@ func parseTemplate(text string) ([]part, error) {
 		}
 		end := strings.IndexByte(text[i:], '}')
 		if end < 0 {
-			return nil, valueError(text[i:], "a closing } (write $${ for a literal ${)")
+			return nil, syntaxError(text[i:], "a closing } (write $${ for a literal ${)")
 		}
 		name := text[i+2 : i+end]
 		if !validRef(name) {
-			return nil, valueError("${"+name+"}", "${name}, where name is letters, digits, _, - and dots")
+			return nil, syntaxError("${"+name+"}", "${name}, where name is letters, digits, _, - and dots")
 		}
 		parts = append(parts, part{text: text[:i]}, part{text: name, ref: true})
 		text = text[i+end+1:]
@@ -52,8 +54,8 @@ func validRef(name string) bool {
 	return name != ""
 }
 
-// references lists the names that a template uses.
-func references(text string) ([]string, error) {
+// References lists the names that a template uses; the error is a *SyntaxError.
+func References(text string) ([]string, error) {
 	parts, err := parseTemplate(text)
 	if err != nil {
 		return nil, err
@@ -67,31 +69,30 @@ func references(text string) ([]string, error) {
 	return out, nil
 }
 
+// SyntaxError is a template that cannot be understood.
+type SyntaxError struct {
+	Got  string
+	Want string
+}
+
+// Error implements error.
+func (e *SyntaxError) Error() string { return fmt.Sprintf("got %s, want %s", e.Got, e.Want) }
+
+func syntaxError(got, want string) error { return &SyntaxError{Got: strconv.Quote(got), Want: want} }
+
 // Scope holds the values of a run's variables while its steps execute. It is not safe for concurrent use.
 type Scope struct {
 	values  map[string]string
 	secrets []Secret
 }
 
-// NewScope makes the scope at the start of a run. secrets must hold a value for each name the scenario lists.
-func NewScope(s *Scenario, c Combination, runID string, secrets map[string]Secret) *Scope {
-	scope := &Scope{values: map[string]string{
-		"region":          c.Region,
-		"network":         c.Network,
-		"run.id":          runID,
-		"expected.region": s.ExpectedRegion(c.Region),
-	}}
-	for name, value := range s.Vars {
-		scope.values["vars."+name] = string(value)
-	}
-	for name, value := range s.RegionVars[c.Region] {
-		scope.values["vars."+name] = string(value)
-	}
-	for _, name := range s.Secrets {
-		if secret, ok := secrets[name]; ok {
-			scope.values["secrets."+name] = secret.Reveal()
-			scope.secrets = append(scope.secrets, secret)
-		}
+// NewScope makes a scope. Each secret is also a variable, secrets.NAME, and is redacted wherever the scope is asked to. The scope
+// owns values from here on.
+func NewScope(values map[string]string, secrets map[string]Secret) *Scope {
+	scope := &Scope{values: values}
+	for name, secret := range secrets {
+		scope.values["secrets."+name] = secret.Reveal()
+		scope.secrets = append(scope.secrets, secret)
 	}
 	// The longest first: where one secret begins another, redacting the short one would leave the tail of the long one.
 	slices.SortFunc(scope.secrets, func(a, b Secret) int { return len(b) - len(a) })
@@ -160,15 +161,15 @@ func (s *Scope) Redact(text string) string {
 	return text
 }
 
-// stringsIn collects the strings of a decoded JSON value in a stable order.
-func stringsIn(value any) []string {
+// Strings collects the strings of a decoded JSON value in a stable order.
+func Strings(value any) []string {
 	switch v := value.(type) {
 	case string:
 		return []string{v}
 	case []any:
 		var out []string
 		for _, item := range v {
-			out = append(out, stringsIn(item)...)
+			out = append(out, Strings(item)...)
 		}
 		return out
 	case map[string]any:
@@ -179,21 +180,9 @@ func stringsIn(value any) []string {
 		slices.Sort(keys)
 		var out []string
 		for _, key := range keys {
-			out = append(out, stringsIn(v[key])...)
+			out = append(out, Strings(v[key])...)
 		}
 		return out
 	}
 	return nil
-}
-
-// JSONText is the text form of a decoded JSON value by which assertions compare it: a string as it is, anything else as JSON.
-func JSONText(value any) string {
-	if s, ok := value.(string); ok {
-		return s
-	}
-	body, err := json.Marshal(value)
-	if err != nil {
-		return fmt.Sprint(value)
-	}
-	return string(body)
 }

@@ -1,4 +1,4 @@
-package scenario
+package vars
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package scenario
+package vars
 
 import (
 	"encoding/json"
@@ -15,13 +15,9 @@ import (
 
 // testScope has vars.base, vars.empty, secrets.PW and orderId.
 func testScope() *Scope {
-	s := &Scenario{
-		Vars:       map[string]Text{"base": "https://shop", "empty": ""},
-		RegionVars: map[string]map[string]Text{"eu": {"base": "https://eu.shop"}},
-		Secrets:    []string{"PW", "ABSENT"},
-		Routing:    &Routing{Expect: map[string]string{"apac": "us"}},
-	}
-	scope := NewScope(s, Combination{Scenario: "a", Region: "apac", Network: "3g"}, "run-1", map[string]Secret{"PW": "hunter2!", "OTHER": "unrelated"})
+	scope := NewScope(map[string]string{
+		"vars.base": "https://shop", "vars.empty": "", "region": "apac", "network": "3g", "run.id": "run-1", "expected.region": "us",
+	}, map[string]Secret{"PW": "hunter2!"})
 	scope.Set("orderId", "17")
 	return scope
 }
@@ -76,16 +72,6 @@ func TestExpandOnce(t *testing.T) {
 	}
 }
 
-func TestScopeOfRegion(t *testing.T) {
-	s := &Scenario{Vars: map[string]Text{"base": "b"}, RegionVars: map[string]map[string]Text{"eu": {"base": "e"}}}
-	for region, want := range map[string]string{"eu": "e eu", "us": "b us"} {
-		scope := NewScope(s, Combination{Region: region}, "", nil)
-		if got, err := scope.Expand("${vars.base} ${expected.region}"); err != nil || got != want {
-			t.Errorf("expand in %s: got %q and %v, want %q", region, got, err, want)
-		}
-	}
-}
-
 func TestExpandJSON(t *testing.T) {
 	in := map[string]any{"a": []any{"${orderId}", 1.5, nil, true, map[string]any{"${orderId}": "x${orderId}"}}}
 	want := map[string]any{"a": []any{"17", 1.5, nil, true, map[string]any{"${orderId}": "x17"}}}
@@ -105,13 +91,11 @@ func TestExpandJSON(t *testing.T) {
 
 // scopeWith is a scope that knows these secrets.
 func scopeWith(secrets ...string) *Scope {
-	s, values := &Scenario{}, map[string]Secret{}
+	values := map[string]Secret{}
 	for i, secret := range secrets {
-		name := "S" + strconv.Itoa(i)
-		s.Secrets = append(s.Secrets, name)
-		values[name] = Secret(secret)
+		values["S"+strconv.Itoa(i)] = Secret(secret)
 	}
-	return NewScope(s, Combination{}, "", values)
+	return NewScope(map[string]string{}, values)
 }
 
 // jsonText is a string in JSON without its quotes; escapeHTML as encoding/json does by default.
@@ -174,14 +158,6 @@ func TestSecretNeverPrints(t *testing.T) {
 	}
 }
 
-func TestJSONText(t *testing.T) {
-	for want, value := range map[string]any{"paid": "paid", "200": 200.0, "1.5": 1.5, "true": true, "null": nil, `["a",1]`: []any{"a", 1.0}, `{"a":"b"}`: map[string]any{"a": "b"}} {
-		if got := JSONText(value); got != want {
-			t.Errorf("text of %v: got %s, want %s", value, got, want)
-		}
-	}
-}
-
 func FuzzTemplate(f *testing.F) {
 	for _, text := range []string{"${orderId}", "$${", "$$$${a}", "${", "}${", "${a.b-c_d}", "${é}", "$"} {
 		f.Add(text)
@@ -189,8 +165,8 @@ func FuzzTemplate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		parts, err := parseTemplate(text)
 		if err != nil {
-			if _, ok := errors.AsType[*ValueError](err); !ok {
-				t.Fatalf("parse %q: got %v, want a ValueError", text, err)
+			if _, ok := errors.AsType[*SyntaxError](err); !ok {
+				t.Fatalf("parse %q: got %v, want a SyntaxError", text, err)
 			}
 			return
 		}
