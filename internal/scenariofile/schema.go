@@ -17,7 +17,11 @@ type object map[string]any
 // Schema returns the JSON Schema (draft 2020-12) of a scenario file for editors. It knows the form of a file; what only
 // Validate can know, such as the fleet's regions or whether a variable is defined, it lets pass.
 func Schema() ([]byte, error) {
-	s := schemer{defs: object{}}
+	sentences, err := descriptions()
+	if err != nil {
+		return nil, err
+	}
+	s := schemer{defs: object{}, descriptions: sentences}
 	root := s.structure(reflect.TypeFor[scenario.Scenario](), nil)
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["title"] = "A scenario of lastmile (" + scenario.APIVersion + ")"
@@ -31,7 +35,10 @@ func Schema() ([]byte, error) {
 }
 
 // schemer turns Go types into schemas; each step type becomes a definition.
-type schemer struct{ defs object }
+type schemer struct {
+	defs         object
+	descriptions map[string]string
+}
 
 // structure is the schema of a struct: its keys and no others. only, where set, narrows the keys.
 func (s schemer) structure(t reflect.Type, only []string) object {
@@ -48,7 +55,7 @@ func (s schemer) structure(t reflect.Type, only []string) object {
 		if name == "Scenario.networks" { // no enum: a fleet may have networks of its own
 			property["examples"] = []any{netprofile.Names()}
 		}
-		property["description"] = descriptions()[name]
+		property["description"] = s.descriptions[name]
 		properties[f.key] = property
 	}
 	out := object{"type": "object", "properties": properties, "additionalProperties": false}
@@ -102,7 +109,7 @@ func (s schemer) step(t reflect.Type) object {
 	}
 	return object{
 		"type":       "object",
-		"properties": object{"type": object{"enum": scenario.StepTypes(), "description": descriptions()["Step.type"]}},
+		"properties": object{"type": object{"enum": scenario.StepTypes(), "description": s.descriptions["Step.type"]}},
 		"required":   []string{"type"},
 		"allOf":      cases,
 	}

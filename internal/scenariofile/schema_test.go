@@ -162,7 +162,10 @@ func TestDescriptions(t *testing.T) {
 		}
 	}
 	walk(reflect.TypeFor[scenario.Scenario]())
-	got := descriptions()
+	got, err := descriptions()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		if !strings.HasSuffix(got[key], ".") {
 			t.Errorf("description of %s: got %q, want a sentence", key, got[key])
