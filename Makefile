@@ -36,7 +36,7 @@ demo: need-demo build ## run the whole fleet on this machine; ARGS='--fault slow
 
 .PHONY: build
 build: need-go ## build bin/coordinator and bin/probe
-	@echo "building bin/coordinator and bin/probe ($(VERSION))"
+	@echo "building bin/coordinator and bin/probe ($(VERSION))" >&2
 	@go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/coordinator ./cmd/probe
 
 .PHONY: test

@@ -90,14 +90,14 @@ func Main(ctx context.Context, about About, grammar any, args []string, streams 
 
 // report prints an error and returns its exit status.
 func report(name string, w io.Writer, err error) int {
-	var status *Status
-	if !errors.As(err, &status) {
-		status = &Status{Code: ExitFailed, Err: err}
+	status := &Status{Code: ExitFailed}
+	errors.As(err, &status)
+	text := err.Error() // the whole of it: the status may be one of several errors
+	if status.Err == nil && text == status.Error() {
+		return status.Code
 	}
-	if status.Err != nil {
-		for line := range strings.SplitSeq(status.Err.Error(), "\n") {
-			fmt.Fprintf(w, "%s: %s\n", name, line)
-		}
+	for line := range strings.SplitSeq(text, "\n") {
+		fmt.Fprintf(w, "%s: %s\n", name, line)
 	}
 	return status.Code
 }
@@ -121,7 +121,7 @@ func Version(set string) string {
 
 // Common holds the flags of every program.
 type Common struct {
-	Version   kong.VersionFlag `help:"Print the version and exit."`
+	Version   kong.VersionFlag `help:"Print the version and exit." env:"-"` // as a variable it would end every command
 	LogLevel  string           `help:"Least severe level to log: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 	LogFormat string           `help:"Form of the log: text or json." enum:"text,json" default:"text"`
 }

@@ -29,7 +29,8 @@ const (
 	shutdownTime = 3 * time.Second
 )
 
-// Serve answers on the listener until ctx ends, then lets requests under way finish.
+// Serve answers on the listener until ctx ends, then lets requests under way finish. Whoever has not finished after a few seconds,
+// or holds a connection open without asking anything, is cut off: that is no error.
 func Serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: requestTime}
 	stopped := make(chan error, 1)
@@ -42,7 +43,12 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler) error {
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer cancel()
 	err := server.Shutdown(final)
-	<-stopped
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	if serving := <-stopped; !errors.Is(serving, http.ErrServerClosed) {
+		err = errors.Join(err, serving)
+	}
 	if err != nil {
 		return fmt.Errorf("stop server %s: %w", l.Addr(), err)
 	}

@@ -21,7 +21,7 @@ const (
 	CacheLeak      Fault = "cache-leak"
 )
 
-// AllRegions, given as a region, means every region in which the fault makes sense.
+// AllRegions stands, where a region is asked for, for every region in which the fault makes sense.
 const AllRegions = "all"
 
 type faultSpec struct {

@@ -23,6 +23,7 @@ const (
 
 // Fleet is safe for concurrent use.
 type Fleet struct {
+	began   time.Time // when we began to listen
 	mu      sync.Mutex
 	probes  map[string]*runs.ProbeStatus
 	taken   map[runs.ID]time.Time
@@ -33,9 +34,9 @@ type Fleet struct {
 // span is a stretch of time in which a region had a probe.
 type span struct{ from, to time.Time }
 
-// New returns an empty fleet.
-func New() *Fleet {
-	return &Fleet{probes: map[string]*runs.ProbeStatus{}, taken: map[runs.ID]time.Time{}, present: map[string][]span{}}
+// New returns an empty fleet that has heard nothing before began.
+func New(began time.Time) *Fleet {
+	return &Fleet{began: began, probes: map[string]*runs.ProbeStatus{}, taken: map[runs.ID]time.Time{}, present: map[string][]span{}}
 }
 
 // Heard takes up a heartbeat that arrived at now.
@@ -61,14 +62,19 @@ func (f *Fleet) Heard(hb *runs.Heartbeat, now time.Time) {
 	f.forget(now)
 }
 
-// extend lengthens the region's present stretch, or begins a new one after a silence.
+// extend lengthens the region's present stretch, or begins a new one after a silence. Probes heard as soon as we listened were
+// there before: a restart of the coordinator must not read as an absence of the probes.
 func (f *Fleet) extend(region string, now time.Time) {
 	spans := f.present[region]
 	if n := len(spans); n > 0 && now.Sub(spans[n-1].to) <= Silence {
 		spans[n-1].to = now
 		return
 	}
-	spans = append(spans, span{from: now, to: now})
+	from := now
+	if now.Sub(f.began) <= Silence {
+		from = time.Time{}
+	}
+	spans = append(spans, span{from: from, to: now})
 	if len(spans) > maxSpans {
 		spans = slices.Delete(spans, 0, len(spans)-maxSpans)
 	}

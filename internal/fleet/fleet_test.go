@@ -16,7 +16,7 @@ func beat(f *Fleet, region, probe string, at time.Time, running ...runs.ID) {
 }
 
 func TestReasons(t *testing.T) {
-	f := New()
+	f := New(start.Add(-time.Hour))
 	id := func(n int) runs.ID {
 		return runs.NewID(scenario.Combination{Scenario: "shop", Region: "us", Network: "none"}, start.Add(time.Duration(n)*time.Second))
 	}
@@ -45,8 +45,21 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+// After a restart of the coordinator the probes are heard within their next heartbeat: slots from before were not without probes.
+func TestRestartIsNotAnAbsenceOfProbes(t *testing.T) {
+	f := New(start)
+	id := runs.NewID(scenario.Combination{Scenario: "shop", Region: "us", Network: "none"}, start.Add(-time.Minute))
+	beat(f, "us", "a", start.Add(4*time.Second))
+	beat(f, "eu", "b", start.Add(time.Minute)) // came later
+	for region, want := range map[string]runs.Reason{"us": runs.ReasonExpired, "eu": runs.ReasonNoProbe, "apac": runs.ReasonNoProbe} {
+		if got := f.Reason(id, region, start.Add(-time.Minute), start.Add(-40*time.Second)); got != want {
+			t.Errorf("slot from before the restart in %s: got %s, want %s", region, got, want)
+		}
+	}
+}
+
 func TestProbesGoDownWhenSilent(t *testing.T) {
-	f := New()
+	f := New(start)
 	beat(f, "us", "a", start)
 	beat(f, "eu", "b", start.Add(10*time.Second))
 	got := f.Probes(start.Add(20 * time.Second))
@@ -66,7 +79,7 @@ func TestProbesGoDownWhenSilent(t *testing.T) {
 }
 
 func TestAFloodOfProbesIsBounded(t *testing.T) {
-	f := New()
+	f := New(start)
 	for n := range maxProbes + 5 {
 		f.mu.Lock()
 		f.probes[fmt.Sprint(n)] = &runs.ProbeStatus{LastSeen: start}

@@ -48,7 +48,7 @@ func (e *exchange) attempt(ctx context.Context) (*response, error) {
 	var resp *http.Response
 	if err == nil {
 		client := http.Client{Transport: e, CheckRedirect: e.plan.redirect, Jar: e.session.jar}
-		resp, err = client.Do(req) //nolint:bodyclose // closed below
+		resp, err = client.Do(req)
 	}
 	if err != nil {
 		fault := e.fail(ctx, err)

@@ -53,21 +53,16 @@ func New(log *slog.Logger, probe string, openers Openers, secrets Secrets) *Runn
 }
 
 // Run executes the assignment and always returns a result: passed, degraded or failed where the service was measured, invalid
-// where it was not. It ends at the assignment's deadline, or after the scenario's timeout if that comes first.
+// where it was not. It ends at the assignment's deadline, or after the scenario's timeout if that comes first; opening sessions
+// does not count against the timeout.
 func (r *Runner) Run(ctx context.Context, a *runs.Assignment) runs.Result {
 	started := time.Now()
-	limit := started.Add(a.Scenario.Timeout.D())
-	if a.Deadline.Before(limit) {
-		limit = a.Deadline
-	}
-	ctx, cancel := context.WithDeadline(ctx, limit)
-	defer cancel()
-
 	result := r.Blank(a)
 	result.StartedAt = started.UTC()
 	secrets, err := r.resolve(a)
 	if err == nil && a.Network.Emulated() {
-		err = fault(runs.ClassLinkOffProfile, "network %s: not available yet: this probe cannot emulate a link, only network none", a.Network.Name)
+		result.Link.Mode = "unavailable"
+		err = fault(runs.ClassProbe, "network %s: not available yet: this probe cannot emulate a link, only network none", a.Network.Name)
 	}
 	if err != nil {
 		return invalidate(result, err)
@@ -75,6 +70,7 @@ func (r *Runner) Run(ctx context.Context, a *runs.Assignment) runs.Result {
 	run := &run{
 		runner:    r,
 		a:         a,
+		started:   started,
 		scope:     a.Scenario.Scope(a.Combination(), string(a.RunID), secrets),
 		result:    result,
 		executors: map[bool]Executor{},
@@ -123,29 +119,47 @@ func fault(class runs.Class, format string, args ...any) error {
 
 // invalidate turns a result into one that says we could not measure.
 func invalidate(result runs.Result, err error) runs.Result {
-	class := runs.ClassProbe
-	var f *runs.Fault
-	if errors.As(err, &f) {
-		class = f.Class
-	}
-	step := ""
+	cause := faultCause(err)
 	if result.Cause != nil {
-		step = result.Cause.Step
+		cause.Step = result.Cause.Step
 	}
 	result.State = runs.StateInvalid
-	result.Cause = &runs.Cause{Class: class, Step: step, Detail: err.Error()}
+	result.Cause = cause
 	return result
+}
+
+// faultCause says in a result what kept us from measuring.
+func faultCause(err error) *runs.Cause {
+	if f, ok := errors.AsType[*runs.Fault](err); ok {
+		return &runs.Cause{Class: f.Class, Detail: f.Err.Error()}
+	}
+	return &runs.Cause{Class: runs.ClassProbe, Detail: err.Error()}
 }
 
 // run is the state of one run under way. executors has the open sessions, keyed by "is the browser's".
 type run struct {
 	runner    *Runner
 	a         *runs.Assignment
+	started   time.Time
+	opening   time.Duration // spent on opening sessions, which is ours
+	cleanup   time.Time     // when cleaning up must end; zero until the run's own time is up
 	scope     *vars.Scope
 	result    runs.Result
 	executors map[bool]Executor
 	fault     error
 }
+
+// end is when the run's own time is up.
+func (r *run) end() time.Time {
+	end := r.started.Add(r.a.Scenario.Timeout.D() + r.opening)
+	if r.a.Deadline.Before(end) {
+		return r.a.Deadline
+	}
+	return end
+}
+
+// over reports whether the run's own time is up.
+func (r *run) over(ctx context.Context) bool { return ctx.Err() != nil || !time.Now().Before(r.end()) }
 
 // steps executes the steps in order. After a failure or a fault only the steps marked always run, and they get a little time of
 // their own where the run's is up.
@@ -164,7 +178,7 @@ func (r *run) steps(ctx context.Context) {
 	}
 }
 
-// cleanupTime is what an always step gets after the run's own time is up.
+// cleanupTime is what all always steps together get after the run's own time is up.
 const cleanupTime = 3 * time.Second
 
 func (r *run) step(ctx context.Context, step *scenario.Step) {
@@ -172,7 +186,7 @@ func (r *run) step(ctx context.Context, step *scenario.Step) {
 	done.ID, done.Type = step.ID, step.Type
 	if err != nil {
 		done.State = runs.StepFailed
-		done.Cause = &runs.Cause{Class: runs.ClassProbe, Detail: err.Error()}
+		done.Cause = faultCause(err)
 	}
 	if done.State == runs.StepFailed && done.Cause == nil {
 		done.Cause = &runs.Cause{Class: runs.ClassScript, Detail: "the step failed without saying why"}
@@ -192,18 +206,28 @@ func (r *run) step(ctx context.Context, step *scenario.Step) {
 
 // execute runs the step within its limit. Opening a session (starting Chromium) is ours and does not count against the step.
 func (r *run) execute(ctx context.Context, step *scenario.Step) (runs.Step, error) {
-	limit := step.Limit()
-	if step.Always && ctx.Err() != nil {
-		ctx, limit = context.WithoutCancel(ctx), cleanupTime
-	}
+	wasOver, opened := r.over(ctx), r.opening
 	executor, err := r.executor(ctx, step.Type.Browser())
 	if err != nil {
 		return runs.Step{}, err
 	}
-	stepCtx, cancel := context.WithTimeout(ctx, limit)
+	end := r.end()
+	switch over := r.over(ctx); {
+	case over && step.Always:
+		if r.cleanup.IsZero() {
+			r.cleanup = time.Now().Add(cleanupTime)
+		}
+		ctx, end = context.WithoutCancel(ctx), r.cleanup
+	case over && !wasOver && ctx.Err() == nil && r.opening > opened:
+		return runs.Step{}, fault(runs.ClassOverloaded, "open session: took %s, and nothing of the run's time is left", (r.opening - opened).Round(time.Millisecond))
+	}
+	if limit := time.Now().Add(step.Limit()); limit.Before(end) {
+		end = limit
+	}
+	stepCtx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	done, err := executor.Step(stepCtx, step, r.scope)
-	if err == nil && done.State == runs.StepFailed && errors.Is(ctx.Err(), context.Canceled) {
+	if (err != nil || done.State == runs.StepFailed) && errors.Is(ctx.Err(), context.Canceled) {
 		// Whatever the step says, it was we who stopped it.
 		err = fault(runs.ClassProbe, "stopped in mid-run: the probe is shutting down")
 	}
@@ -223,7 +247,9 @@ func (r *run) executor(ctx context.Context, browser bool) (Executor, error) {
 		return nil, fault(runs.ClassProbe, "open browser: this probe has no Chromium")
 	}
 	// The session outlives the step that opens it; Close ends it.
+	began := time.Now()
 	e, err := open(context.WithoutCancel(ctx), r.a)
+	r.opening += time.Since(began)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +293,7 @@ func (r *run) account(done *runs.Step, step *scenario.Step) {
 }
 
 func (r *run) degrade(step, detail string) {
-	if r.result.State == "" {
+	if r.result.State == "" && r.fault == nil {
 		r.result.State = runs.StateDegraded
 		r.result.Cause = &runs.Cause{Class: runs.ClassBudget, Step: step, Detail: detail}
 	}
@@ -312,5 +338,6 @@ func (r *run) redact() {
 		request := &r.result.Requests[i]
 		request.URL = r.scope.Redact(request.URL)
 		request.Error = r.scope.Redact(request.Error)
+		request.ServedRegion = r.scope.Redact(request.ServedRegion) // what a header of the target says
 	}
 }

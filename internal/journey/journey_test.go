@@ -2,6 +2,7 @@ package journey
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"strings"
@@ -20,6 +21,7 @@ type script struct {
 	answers map[string]func(context.Context) (runs.Step, error)
 	ran     []string
 	closed  int
+	region  string // what the requests name as the one that served them
 }
 
 func (s *script) Step(ctx context.Context, step *scenario.Step, _ *vars.Scope) (runs.Step, error) {
@@ -32,7 +34,7 @@ func (s *script) Step(ctx context.Context, step *scenario.Step, _ *vars.Scope) (
 
 func (s *script) Close() []runs.Request {
 	s.closed++
-	return []runs.Request{{Step: "1", URL: "http://shop/?", Status: 200}}
+	return []runs.Request{{Step: "1", URL: "http://shop/?", Status: 200, ServedRegion: s.region}}
 }
 
 func fails(detail string) func(context.Context) (runs.Step, error) {
@@ -148,14 +150,6 @@ func TestShutDownIsNotTheServicesFailure(t *testing.T) {
 
 func TestTimeLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		waits := func(ctx context.Context) (runs.Step, error) {
-			start := time.Now()
-			<-ctx.Done()
-			return runs.Step{
-				State: runs.StepFailed, DurationMS: milliseconds(time.Since(start)),
-				Cause: &runs.Cause{Class: runs.ClassTimeout, Detail: "waiting"},
-			}, nil
-		}
 		s := &script{answers: map[string]func(context.Context) (runs.Step, error){"slow": waits}}
 		step := httpStep("slow")
 		step.Timeout = scenario.Duration(3 * time.Second)
@@ -173,12 +167,12 @@ func TestTimeLimits(t *testing.T) {
 
 func TestSecretsNeverLeave(t *testing.T) {
 	const secret = "hunter2hunter2"
-	s := &script{answers: map[string]func(context.Context) (runs.Step, error){"login": fails("page says hunter2hunter2")}}
+	s := &script{answers: map[string]func(context.Context) (runs.Step, error){"login": fails("page says hunter2hunter2")}, region: "us-" + secret}
 	a := assignment(httpStep("login"))
 	a.Scenario.Secrets = []string{"PASSWORD"}
 	got := runner(s, map[string]string{"PASSWORD": secret}).Run(t.Context(), a)
-	if strings.Contains(got.Cause.Detail, secret) || strings.Contains(got.Steps[0].Cause.Detail, secret) {
-		t.Errorf("secret in the result: %+v", got.Cause)
+	if body, err := json.Marshal(got); err != nil || strings.Contains(string(body), secret) {
+		t.Errorf("secret in the result: %s (%v)", body, err)
 	}
 	for name, value := range map[string]string{"absent": "", "short": "abc"} {
 		values := map[string]string{}
@@ -189,4 +183,79 @@ func TestSecretsNeverLeave(t *testing.T) {
 			t.Errorf("%s secret: got %s, want invalid", name, got.State)
 		}
 	}
+}
+
+// The cause of an invalid run is the step that met the fault, whatever its cleaning up costs.
+func TestCleanUpDoesNotHideTheFault(t *testing.T) {
+	crash := func(context.Context) (runs.Step, error) {
+		return runs.Step{}, &runs.Fault{Class: runs.ClassBrowserCrash, Err: errors.New("renderer gone")}
+	}
+	undo := httpStep("undo")
+	undo.Always, undo.Budget = true, &scenario.Budget{Bytes: 1}
+	s := &script{answers: map[string]func(context.Context) (runs.Step, error){"pay": crash}}
+	got := runner(s, nil).Run(t.Context(), assignment(httpStep("pay"), undo))
+	if got.State != runs.StateInvalid || got.Cause.Step != "pay" || got.Cause.Class != runs.ClassBrowserCrash {
+		t.Errorf("got %s %+v, want invalid browser_crash at pay", got.State, got.Cause)
+	}
+}
+
+// waits is a step that hangs until its time is up.
+func waits(ctx context.Context) (runs.Step, error) {
+	began := time.Now()
+	<-ctx.Done()
+	return runs.Step{
+		State: runs.StepFailed, DurationMS: milliseconds(time.Since(began)), Cause: &runs.Cause{Class: runs.ClassTimeout, Detail: "waiting"},
+	}, nil
+}
+
+// A browser that takes long to start costs the service none of its time.
+func TestOpeningIsNotTheServicesTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answers: map[string]func(context.Context) (runs.Step, error){"slow": waits}}
+		var opening time.Duration
+		open := func(context.Context, *runs.Assignment) (Executor, error) {
+			time.Sleep(opening)
+			return s, nil
+		}
+		r := New(slog.New(slog.DiscardHandler), "probe-1", Openers{Browser: open, HTTP: open}, nil)
+		step := scenario.Step{ID: "slow", Type: scenario.StepNavigate, URL: "http://shop/", Timeout: scenario.Duration(time.Minute)}
+
+		opening = 5 * time.Second
+		got := r.Run(t.Context(), assignment(step)) // 20 s, and 30 s of start window of which nothing was used
+		if got.State != runs.StateFailed || got.DurationMS != 20_000 {
+			t.Errorf("opened in 5 s: got %s after %v ms, want failed after the whole timeout of 20 s", got.State, got.DurationMS)
+		}
+		opening = 90 * time.Second
+		got = r.Run(t.Context(), assignment(step))
+		if got.State != runs.StateInvalid || got.Cause.Class != runs.ClassOverloaded {
+			t.Errorf("opened after the deadline: got %s %+v, want invalid: overloaded", got.State, got.Cause)
+		}
+	})
+}
+
+// However many steps clean up, they have one bounded time for it after the run's is up.
+func TestCleanUpIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &script{answers: map[string]func(context.Context) (runs.Step, error){}}
+		steps := []scenario.Step{httpStep("slow")}
+		for _, id := range []string{"slow", "a", "b", "c", "d"} {
+			s.answers[id] = waits
+			if id != "slow" {
+				undo := httpStep(id)
+				undo.Always = true
+				steps = append(steps, undo)
+			}
+		}
+		for i := range steps {
+			steps[i].Timeout = scenario.Duration(time.Minute)
+		}
+		began := time.Now()
+		got := runner(s, nil).Run(t.Context(), assignment(steps...))
+		if took := time.Since(began); took > 20*time.Second+cleanupTime || len(s.ran) != 5 {
+			t.Errorf("got %s and steps %v, want all steps, and at most %s after the timeout of 20 s", took, s.ran, cleanupTime)
+		}
+		if got.State != runs.StateFailed || got.Cause.Step != "slow" {
+			t.Errorf("got %s %+v, want failed at slow", got.State, got.Cause)
+		}
+	})
 }

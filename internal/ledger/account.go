@@ -33,6 +33,8 @@ type account struct {
 	budget          budget
 	routing         *scenario.Routing
 	slots           map[int64]*slot
+	first           time.Time // the earliest slot that was ever opened
+	planned         time.Time // the earliest slot that was planned, not read back
 	forgottenBefore time.Time
 	counts          runs.StateCounts      // of the slots as they stand
 	reasons         map[runs.Reason]int64 // of the missing and skipped slots as they stand
@@ -47,6 +49,7 @@ type account struct {
 	cache           map[cachestate.State]int64
 	served          map[served]int64
 	last            *runs.Cause
+	lastSlot        time.Time
 }
 
 // served is a region that answered, and whether it was the one expected at that time.
@@ -78,6 +81,9 @@ func newAccount(c scenario.Combination) *account {
 // open enters a new pending slot.
 func (a *account) open(at, deadline time.Time) *slot {
 	s := &slot{state: runs.StatePending, deadline: deadline}
+	if a.first.IsZero() || at.Before(a.first) {
+		a.first = at
+	}
 	a.slots[at.Unix()] = s
 	a.counts[runs.StatePending]++
 	a.entered[runs.StatePending]++
@@ -105,7 +111,9 @@ func (a *account) raise(at time.Time, s *slot, state runs.State, reason runs.Rea
 func (a *account) measure(r *runs.Result) {
 	if r.Cause != nil {
 		a.classes[r.Cause.Class]++
-		a.last = r.Cause
+		if !r.Slot.Before(a.lastSlot) {
+			a.last, a.lastSlot = r.Cause, r.Slot
+		}
 	}
 	if r.State == runs.StatePassed || r.State == runs.StateDegraded {
 		a.sample(sample{slot: r.Slot, duration: r.Duration()})
@@ -160,11 +168,15 @@ type timedSlot struct {
 	slot *slot
 }
 
-// unsettled lists the slots with a deadline before limit whose minute has not been closed yet.
+// precedes reports whether a slot is from before all that this ledger saw planned.
+func (a *account) precedes(at time.Time) bool { return a.planned.IsZero() || at.Before(a.planned) }
+
+// unsettled lists the slots with a deadline before limit whose minute has not been closed yet, or was closed without them.
 func (a *account) unsettled(limit, lastClosed time.Time) []timedSlot {
 	var out []timedSlot
 	for at, s := range a.slots {
-		if s.deadline.Before(limit) && s.deadline.Truncate(time.Minute).After(lastClosed) {
+		open := s.state == runs.StatePending || s.deadline.Truncate(time.Minute).After(lastClosed)
+		if open && s.deadline.Before(limit) {
 			out = append(out, timedSlot{time: time.Unix(at, 0).UTC(), slot: s})
 		}
 	}

@@ -60,6 +60,9 @@ func (l *Ledger) Plan(c scenario.Combination, slot, deadline time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(c)
+	if a.planned.IsZero() || slot.Before(a.planned) {
+		a.planned = slot
+	}
 	if s, ok := a.slots[slot.Unix()]; ok {
 		s.deadline = deadline // a result that was read back first did not know it
 		return
@@ -78,7 +81,8 @@ const (
 )
 
 // Result enters a run's result. Within replay (the streams being read back at start) a result opens its own slot, because the
-// plan that led to it was made before this ledger existed; afterwards a result without a slot is unscheduled.
+// plan that led to it was made before this ledger existed; afterwards that holds for slots before the first one that was planned
+// since, and any other result without a slot is unscheduled.
 func (l *Ledger) Result(r *runs.Result, replay bool) Outcome {
 	if r.Trigger != runs.TriggerSchedule {
 		return Unscheduled
@@ -92,7 +96,7 @@ func (l *Ledger) Result(r *runs.Result, replay bool) Outcome {
 	a = l.account(r.Combination())
 	slot, ok := a.slots[r.Slot.Unix()]
 	if !ok {
-		if !replay || r.Slot.Before(a.forgottenBefore) {
+		if !replay && !a.precedes(r.Slot) || r.Slot.Before(a.forgottenBefore) {
 			a.unscheduled++
 			return Unscheduled
 		}
@@ -148,12 +152,15 @@ func (l *Ledger) ClosedUntil(region string) time.Time {
 	return last.Add(time.Minute)
 }
 
-// Has reports whether any slot of the combination is in the books.
-func (l *Ledger) Has(c scenario.Combination) bool {
+// First returns the earliest slot of the combination that was ever in these books; ok=false where there was none.
+func (l *Ledger) First(c scenario.Combination) (slot time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a, ok := l.accounts[c]
-	return ok && a.counts.Planned() > 0
+	if !ok || a.first.IsZero() {
+		return time.Time{}, false
+	}
+	return a.first, true
 }
 
 // Pending counts the slots that have no end yet.
@@ -174,7 +181,8 @@ type Witness interface {
 }
 
 // Closable returns the verdicts that are due at now: one for each region and minute that ended at least grace ago, in which
-// deadlines fell. The caller writes them to the stream; the ledger follows when they come back, so that what it says is
+// deadlines fell. All slots with a deadline up to then must have been planned. A slot that came too late for its own minute's
+// verdict is closed with the last minute that is due. The caller writes them to the stream; the ledger follows when they come back, so that what it says is
 // always what a rebuilt ledger would say.
 func (l *Ledger) Closable(now time.Time, grace time.Duration, w Witness) []runs.Verdict {
 	l.mu.Lock()
@@ -188,6 +196,9 @@ func (l *Ledger) Closable(now time.Time, grace time.Duration, w Witness) []runs.
 		}
 		for _, at := range a.unsettled(limit, l.verdicts[c.Region]) {
 			minute := at.slot.deadline.Truncate(time.Minute)
+			if !minute.After(l.verdicts[c.Region]) { // closed without it
+				minute = limit.Add(-time.Minute)
+			}
 			v, ok := due[c.Region][minute.Unix()]
 			if !ok {
 				v = &runs.Verdict{Schema: runs.Schema, Region: c.Region, Minute: minute.UTC()}

@@ -268,3 +268,69 @@ func BenchmarkResult(b *testing.B) {
 		l.Result(result(n, runs.StatePassed), false)
 	}
 }
+
+// A slot that is entered after its minute was closed (a definition that changed, another coordinator's verdict) must still get an
+// end: it goes into a later verdict.
+func TestNoSlotIsPendingForEver(t *testing.T) {
+	l := defined(t)
+	l.Verdict(&runs.Verdict{Schema: runs.Schema, Region: "us", Minute: start})
+	plan(l, 1) // deadline in the minute that is closed
+	now := start.Add(10 * time.Minute)
+	verdicts := l.Closable(now, 30*time.Second, lost{})
+	if len(verdicts) != 1 || len(verdicts[0].Slots) != 1 || !verdicts[0].Minute.After(start) || verdicts[0].Minute.After(now.Add(-90*time.Second)) {
+		t.Fatalf("got %+v, want the slot in the verdict of a later minute that is over", verdicts)
+	}
+	l.Verdict(&verdicts[0])
+	if l.Pending() != 0 || row(t, l).Counts[runs.StateMissing] != 1 {
+		t.Errorf("got %d pending, want the slot missing", l.Pending())
+	}
+	l.Verdict(&runs.Verdict{Schema: runs.Schema, Region: "us", Minute: now.Add(1000 * time.Hour)}) // a clock that was ahead
+	l.Plan(shop, slotAt(30), slotAt(30).Add(15*time.Second))
+	if verdicts = l.Closable(now, 30*time.Second, lost{}); len(verdicts) != 1 || len(verdicts[0].Slots) != 1 {
+		t.Errorf("after a verdict of the future: got %+v, want the slot closed all the same", verdicts)
+	}
+}
+
+// What was planned before this ledger was made is entered also where its result comes after the replay: the run was ordered, and a
+// ledger made anew from the streams would have it.
+func TestResultOfAnEarlierLifesPlan(t *testing.T) {
+	l := defined(t)
+	l.Plan(shop, slotAt(5), slotAt(5).Add(15*time.Second)) // the first one of this life
+	if got := l.Result(result(3, runs.StatePassed), false); got != Entered {
+		t.Errorf("result of a slot before the first plan: got outcome %d, want entered", got)
+	}
+	if got := l.Result(result(3, runs.StatePassed), false); got != Duplicate {
+		t.Errorf("the same again: got outcome %d, want duplicate", got)
+	}
+	if got := l.Result(result(6, runs.StatePassed), false); got != Unscheduled {
+		t.Errorf("result of a slot that was not planned in this life: got outcome %d, want unscheduled", got)
+	}
+	if r := row(t, l); r.Counts[runs.StatePassed] != 1 || r.Counts[runs.StatePending] != 1 {
+		t.Errorf("got %v, want one passed and one pending", r.Counts)
+	}
+}
+
+func TestFirstKnownSlot(t *testing.T) {
+	l := defined(t)
+	if at, ok := l.First(shop); ok {
+		t.Errorf("empty books: got first slot %s, want none", at)
+	}
+	l.Result(result(4, runs.StatePassed), true)
+	l.Result(result(2, runs.StatePassed), true)
+	if at, ok := l.First(shop); !ok || !at.Equal(slotAt(2)) {
+		t.Errorf("got first slot %s, want %s", at, slotAt(2))
+	}
+}
+
+// A late result of an old run must not pass for the newest problem.
+func TestLastProblemIsOfTheNewestRun(t *testing.T) {
+	l := defined(t)
+	plan(l, 3)
+	newest, late := result(2, runs.StateFailed), result(0, runs.StateFailed)
+	late.Cause = &runs.Cause{Class: runs.ClassDNS, Detail: "long ago"}
+	l.Result(newest, false)
+	l.Result(late, false)
+	if got := row(t, l).Last; got.Detail != "got 503" {
+		t.Errorf("got last problem %+v, want that of the newest run", got)
+	}
+}

@@ -53,7 +53,7 @@ func Presets() []Profile {
 
 // link builds a loss-free preset from the columns of the table: kbit/s,
 // kbit/s and milliseconds of full round trip.
-func link(name, description, source string, downKbit, upKbit Rate, rttMillis time.Duration) Profile {
+func link(name, description, source string, downKbit, upKbit Rate, rttMS int64) Profile {
 	return Profile{
 		Name:        name,
 		Version:     PresetVersion,
@@ -61,7 +61,7 @@ func link(name, description, source string, downKbit, upKbit Rate, rttMillis tim
 		Source:      source,
 		Down:        downKbit * KbitPerSecond,
 		Up:          upKbit * KbitPerSecond,
-		RTT:         rttMillis * time.Millisecond,
+		RTT:         time.Duration(rttMS) * time.Millisecond,
 		Queue:       presetQueue,
 		MTU:         presetMTU,
 	}

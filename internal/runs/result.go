@@ -141,7 +141,7 @@ type Cache struct {
 type Link struct {
 	Profile string `json:"profile"`
 	Version string `json:"version,omitempty"`
-	Mode    string `json:"mode"` // "direct": the host's own network, nothing emulated
+	Mode    string `json:"mode"` // "direct": the host's own network, nothing emulated; "unavailable": nothing was sent
 }
 
 // Summarise fills the result's cache counts from its requests. Answers from the browser's own cache did not reach the CDN and

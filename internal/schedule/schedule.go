@@ -43,8 +43,8 @@ type Book interface {
 	Plan(c scenario.Combination, slot, deadline time.Time)
 	// ClosedUntil returns the time before which all deadlines of the region are settled.
 	ClosedUntil(region string) time.Time
-	// Has reports whether the combination was planned before.
-	Has(c scenario.Combination) bool
+	// First returns the earliest slot of the combination that is known; ok=false where none is.
+	First(c scenario.Combination) (slot time.Time, ok bool)
 }
 
 // Options tune a scheduler; the zero value is useful.
@@ -64,8 +64,10 @@ type Scheduler struct {
 	opts      Options
 
 	mu           sync.Mutex
-	inFlight     map[runs.ID]time.Time
-	undispatched map[runs.ID]time.Time
+	inFlight     map[runs.ID]time.Time // slots being ordered, and those whose order a shutdown cut off
+	undispatched map[runs.ID]time.Time // given up -> deadline
+	next         time.Time             // the earliest slot that is not in the book; zero before Run knows
+	ended        bool                  // no slot will be entered any more
 	failures     atomic.Int64
 }
 
@@ -95,7 +97,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("run scheduler: %w", err)
 	}
-	queue := s.queue(time.Now())
+	queue := s.queue(time.Now(), cursors)
+	s.proceed(queue)
 	var work errgroup.Group
 	work.SetLimit(s.opts.InFlight)
 	save := time.NewTicker(s.opts.CursorEvery)
@@ -105,70 +108,120 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			wake.Stop()
+			s.enter(ctx, &work, queue, cursors) // what was due when we were told to stop is in the book too
 			err := work.Wait()
+			s.end()
 			s.saveCursors(context.WithoutCancel(ctx), cursors, time.Now())
 			return err
 		case <-save.C:
 			s.saveCursors(ctx, cursors, time.Now())
+			s.forget(time.Now())
 		case <-wake.C:
-			for now := time.Now(); queue.due(now) && ctx.Err() == nil; {
-				s.handle(ctx, &work, queue.pop(), cursors)
-			}
+			s.enter(ctx, &work, queue, cursors)
 		}
 		wake.Stop()
 	}
 }
 
+// enter handles all slots that are due.
+func (s *Scheduler) enter(ctx context.Context, work *errgroup.Group, queue *agenda, cursors map[string]*cursor) {
+	for now := time.Now(); queue.due(now); {
+		s.handle(ctx, work, queue.pop(), cursors)
+		s.proceed(queue)
+	}
+}
+
+// proceed notes how far the book is complete.
+func (s *Scheduler) proceed(queue *agenda) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended = len(*queue) == 0; !s.ended {
+		s.next = (*queue)[0].slot
+	}
+}
+
+func (s *Scheduler) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+}
+
+// Entered returns the time, no later than now, before which every slot is in the book; zero before Run has looked at the plan.
+// Nobody may close a minute that is not over by then: slots of it may still be entered.
+func (s *Scheduler) Entered(now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.next.After(now) {
+		return now
+	}
+	return s.next
+}
+
 // handle enters one slot and starts its dispatch.
 func (s *Scheduler) handle(ctx context.Context, work *errgroup.Group, e entry, cursors map[string]*cursor) {
-	a := runs.NewAssignment(*e.scenario, e.combination.Region, e.network, e.slot)
-	if !a.Deadline.After(s.book.ClosedUntil(e.combination.Region)) {
-		return // settled before a restart
+	startBy := e.slot.Add(e.window)
+	deadline := startBy.Add(e.scenario.Timeout.D())
+	region := cursors[e.combination.Region]
+	if deadline.Before(region.settled) {
+		return
 	}
-	s.book.Plan(e.combination, a.Slot, a.Deadline)
-	if time.Now().After(a.StartBy) {
-		if a.Slot.After(cursors[a.Region].start) {
-			s.giveUp(a.RunID, a.Deadline)
+	s.book.Plan(e.combination, e.slot, deadline)
+	if time.Now().After(startBy) {
+		if e.slot.After(region.start) {
+			s.giveUp(runs.NewID(e.combination, e.slot), deadline)
 		}
 		return
 	}
+	a := runs.NewAssignment(*e.scenario, e.combination.Region, e.network, e.slot)
 	s.mu.Lock()
 	s.inFlight[a.RunID] = a.Slot
 	s.mu.Unlock()
 	work.Go(func() error {
 		s.order(ctx, a)
-		s.mu.Lock()
-		delete(s.inFlight, a.RunID)
-		s.mu.Unlock()
 		return nil
 	})
 }
 
-// retryPause is the time between two attempts to create a job.
-const retryPause = 500 * time.Millisecond
+const (
+	retryPause = 500 * time.Millisecond // between two attempts to create a job
+	finalWork  = 2 * time.Second        // for what is under way when Run is told to stop
+)
 
 // order creates the job, again and again until the start window closes. Creating is idempotent, so an attempt whose answer was
-// lost does no harm.
+// lost does no harm. A shutdown lets the attempt under way finish; a slot that it cuts off all the same stays in flight, so that the
+// cursor does not pass it and the next start finds it again.
 func (s *Scheduler) order(ctx context.Context, a runs.Assignment) {
-	window, cancel := context.WithDeadline(ctx, a.StartBy)
+	window, cancel := context.WithDeadline(context.WithoutCancel(ctx), a.StartBy)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(finalWork, cancel) })()
 	for {
 		_, err := s.dispatch.Dispatch(window, a)
 		if err == nil {
 			s.opts.DispatchLagged(a.Region, time.Since(a.Slot))
+			s.landed(a.RunID)
 			return
 		}
 		s.failures.Add(1)
 		select {
 		case <-window.Done():
-			if ctx.Err() == nil { // while shutting down the next start finds the slot again
-				s.giveUp(a.RunID, a.Deadline)
-				s.log.Warn("slot not dispatched", "run_id", a.RunID, "err", err)
-			}
-			return
+		case <-ctx.Done():
 		case <-time.After(retryPause):
+			continue
 		}
+		s.giveUp(a.RunID, a.Deadline)
+		if ctx.Err() == nil {
+			s.landed(a.RunID)
+			s.log.Warn("slot not dispatched", "run_id", a.RunID, "err", err)
+		}
+		return
 	}
+}
+
+// landed takes a slot out of flight.
+func (s *Scheduler) landed(id runs.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inFlight, id)
 }
 
 // giveUp records that nobody was asked to run the slot.
@@ -176,9 +229,15 @@ func (s *Scheduler) giveUp(id runs.ID, deadline time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.undispatched[id] = deadline
-	for other, at := range s.undispatched {
-		if deadline.Sub(at) > maxCatchUp {
-			delete(s.undispatched, other)
+}
+
+// forget drops given up slots whose verdict has long been written.
+func (s *Scheduler) forget(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, deadline := range s.undispatched {
+		if now.Sub(deadline) > 2*maxCatchUp {
+			delete(s.undispatched, id)
 		}
 	}
 }
@@ -194,14 +253,17 @@ func (s *Scheduler) Undispatched(id runs.ID) bool {
 // Failures counts attempts to create a job that failed.
 func (s *Scheduler) Failures() int64 { return s.failures.Load() }
 
-// cursor is a region's position. start is where the previous coordinator had got to.
+// cursor is a region's position. start is where the previous coordinator had got to; deadlines before settled were closed by it.
 type cursor struct {
 	start    time.Time
+	settled  time.Time
 	revision uint64
+	unsure   bool // the last move failed, or its answer was lost: the revision must be read again
 }
 
 func (s *Scheduler) loadCursors(ctx context.Context) (map[string]*cursor, error) {
 	out := map[string]*cursor{}
+	now := time.Now()
 	for i := range s.scenarios {
 		for _, region := range s.scenarios[i].Regions {
 			if out[region] != nil {
@@ -211,40 +273,68 @@ func (s *Scheduler) loadCursors(ctx context.Context) (map[string]*cursor, error)
 			if err != nil {
 				return nil, err
 			}
-			out[region] = &cursor{start: at, revision: revision}
+			settled := s.book.ClosedUntil(region)
+			if settled.After(now) { // by a clock that was ahead: what is due from now on is not settled
+				settled = now
+			}
+			out[region] = &cursor{start: at, settled: settled, revision: revision}
 		}
 	}
 	return out, nil
 }
 
-// saveCursors moves each region's cursor to the last time before which every slot has been dispatched or given up. A cursor that
-// somebody else moved is left to them; being behind only means that slots are created again, which does nothing.
+// saveCursors moves each region's cursor to the last time before which every slot has been dispatched or given up. Being behind only
+// means that slots are created again, which does nothing.
 func (s *Scheduler) saveCursors(ctx context.Context, cursors map[string]*cursor, now time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, finalWork)
 	defer cancel()
-	lowest := map[string]time.Time{}
+	limit := s.Entered(now.Truncate(time.Second)).Add(-time.Second)
+	lowest := s.lowestInFlight()
+	for region, c := range cursors {
+		to := limit
+		if low, ok := lowest[region]; ok && !low.After(to) {
+			to = low.Add(-time.Second)
+		}
+		err := s.move(ctx, region, c, to)
+		if err != nil && !c.unsure && !errors.Is(err, context.DeadlineExceeded) {
+			s.log.Warn("cursor not saved", "region", region, "err", err)
+		}
+		c.unsure = err != nil
+	}
+}
+
+// lowestInFlight returns the earliest slot of each region that is in flight.
+func (s *Scheduler) lowestInFlight() map[string]time.Time {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	lowest := map[string]time.Time{}
 	for id, slot := range s.inFlight {
 		c, _, err := id.Parse()
 		if low, ok := lowest[c.Region]; err == nil && (!ok || slot.Before(low)) {
 			lowest[c.Region] = slot
 		}
 	}
-	s.mu.Unlock()
-	for region, c := range cursors {
-		to := now.Truncate(time.Second).Add(-time.Second)
-		if low, ok := lowest[region]; ok && low.Before(to) {
-			to = low.Add(-time.Second)
-		}
-		revision, err := s.cursors.AdvanceCursor(ctx, region, to, c.revision)
+	return lowest
+}
+
+// move saves one cursor. After a failure the stored one is read first: a move whose answer was lost has changed its revision, and
+// another coordinator may have got further, which is left as it is.
+func (s *Scheduler) move(ctx context.Context, region string, c *cursor, to time.Time) error {
+	if c.unsure {
+		at, revision, err := s.cursors.Cursor(ctx, region)
 		if err != nil {
-			if !errors.Is(err, context.DeadlineExceeded) {
-				s.log.Warn("cursor not saved", "region", region, "err", err)
-			}
-			continue
+			return err
 		}
 		c.revision = revision
+		if !to.After(at) {
+			return nil
+		}
 	}
+	revision, err := s.cursors.AdvanceCursor(ctx, region, to, c.revision)
+	if err == nil {
+		c.revision = revision
+	}
+	return err
 }
 
 // entry is the next slot of one combination.
@@ -252,6 +342,7 @@ type entry struct {
 	scenario    *scenario.Scenario
 	combination scenario.Combination
 	network     netprofile.Profile
+	window      time.Duration
 	slot        time.Time
 }
 
@@ -259,21 +350,27 @@ type entry struct {
 type agenda []entry
 
 // queue fills the agenda: combinations that were planned before go on where the books end, new ones begin at now.
-func (s *Scheduler) queue(now time.Time) *agenda {
+func (s *Scheduler) queue(now time.Time, cursors map[string]*cursor) *agenda {
 	q := &agenda{}
 	for i := range s.scenarios {
 		sc := &s.scenarios[i]
+		window := sc.StartWindow()
 		for _, c := range sc.Combinations() {
 			from := now
-			if closed := s.book.ClosedUntil(c.Region); s.book.Has(c) && !closed.IsZero() {
-				from = closed.Add(-sc.Timeout.D() - sc.StartWindow()) // the earliest slot whose deadline may be open
+			if first, ok := s.book.First(c); ok && !first.After(now) {
+				from = first
+				if open := cursors[c.Region].settled.Add(-sc.Timeout.D() - window); open.After(from) { // the earliest slot whose deadline may be open
+					from = open
+				}
+				from = from.Add(-time.Second) // itself included
 			}
 			if limit := now.Add(-maxCatchUp); from.Before(limit) {
+				s.log.Warn("absent for long, older slots are left out of the books", "scenario", c.Scenario, "region", c.Region, "from", from, "to", limit)
 				from = limit
 			}
 			network, ok := netprofile.Lookup(c.Network)
 			if next := sc.Schedule.Next(c, from); ok && !next.IsZero() {
-				*q = append(*q, entry{scenario: sc, combination: c, network: network, slot: next})
+				*q = append(*q, entry{scenario: sc, combination: c, network: network, window: window, slot: next})
 			}
 		}
 	}

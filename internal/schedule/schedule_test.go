@@ -69,15 +69,15 @@ func (h *hub) Plan(c scenario.Combination, slot, _ time.Time) {
 
 func (h *hub) ClosedUntil(string) time.Time { return h.closed }
 
-func (h *hub) Has(c scenario.Combination) bool {
+func (h *hub) First(c scenario.Combination) (first time.Time, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id := range h.plan {
-		if got, _, _ := id.Parse(); got == c {
-			return true
+		if got, slot, _ := id.Parse(); got == c && (!ok || slot.Before(first)) {
+			first, ok = slot, true
 		}
 	}
-	return false
+	return first, ok
 }
 
 func (h *hub) set(down bool) {

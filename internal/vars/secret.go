@@ -2,11 +2,13 @@ package vars
 
 import (
 	"encoding/json"
+	"fmt"
 	"html"
 	"log/slog"
-	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // redacted stands where a secret would.
@@ -34,21 +36,49 @@ func (Secret) MarshalJSON() ([]byte, error) { return []byte(strconv.Quote(redact
 // LogValue implements slog.LogValuer.
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// redact removes the secret from text in the forms in which it commonly travels.
-func (s Secret) redact(text string) string {
+// redactor removes one secret from texts, in the forms in which it commonly travels.
+type redactor struct {
+	forms   []string       // written out as strings in Go, JSON and HTML
+	percent *regexp.Regexp // each character as it is or percent-encoded: encoders differ in which they leave alone
+}
+
+// newRedactor prepares the removal of a secret.
+func newRedactor(s Secret) redactor {
 	raw := string(s)
-	if raw == "" {
-		return text
-	}
 	quoted := strconv.Quote(raw)
-	forms := []string{
-		raw, url.QueryEscape(raw), url.PathEscape(raw), html.EscapeString(raw),
-		quoted[1 : len(quoted)-1], jsonEscape(raw, false), jsonEscape(raw, true),
+	return redactor{
+		forms:   []string{html.EscapeString(raw), quoted[1 : len(quoted)-1], jsonEscape(raw, false), jsonEscape(raw, true)},
+		percent: percentPattern(raw),
 	}
-	for _, form := range forms {
+}
+
+// redact returns the text with a mark in the secret's place.
+func (r redactor) redact(text string) string {
+	text = r.percent.ReplaceAllLiteralString(text, redacted)
+	for _, form := range r.forms {
 		text = strings.ReplaceAll(text, form, redacted)
 	}
 	return text
+}
+
+// percentPattern matches raw with any of its characters percent-encoded, in either case, and spaces also as +.
+func percentPattern(raw string) *regexp.Regexp {
+	var b strings.Builder
+	for len(raw) > 0 {
+		_, size := utf8.DecodeRuneInString(raw)
+		char := raw[:size]
+		raw = raw[size:]
+		b.WriteString("(?:" + regexp.QuoteMeta(strings.ToValidUTF8(char, "\uFFFD")) + "|(?i:")
+		for i := range len(char) {
+			fmt.Fprintf(&b, "%%%02x", char[i])
+		}
+		b.WriteString(")")
+		if char == " " {
+			b.WriteString(`|\+`)
+		}
+		b.WriteString(")")
+	}
+	return regexp.MustCompile(b.String())
 }
 
 // jsonEscape is text as it stands between the quotes of a JSON string. Encoders differ in whether they escape <, > and & too.

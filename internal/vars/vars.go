@@ -4,6 +4,7 @@ package vars
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -82,8 +83,8 @@ func syntaxError(got, want string) error { return &SyntaxError{Got: strconv.Quot
 
 // Scope holds the values of a run's variables while its steps execute. It is not safe for concurrent use.
 type Scope struct {
-	values  map[string]string
-	secrets []Secret
+	values    map[string]string
+	redactors []redactor
 }
 
 // NewScope makes a scope. Each secret is also a variable, secrets.NAME, and is redacted wherever the scope is asked to. The scope
@@ -92,10 +93,14 @@ func NewScope(values map[string]string, secrets map[string]Secret) *Scope {
 	scope := &Scope{values: values}
 	for name, secret := range secrets {
 		scope.values["secrets."+name] = secret.Reveal()
-		scope.secrets = append(scope.secrets, secret)
 	}
 	// The longest first: where one secret begins another, redacting the short one would leave the tail of the long one.
-	slices.SortFunc(scope.secrets, func(a, b Secret) int { return len(b) - len(a) })
+	longest := slices.SortedFunc(maps.Values(secrets), func(a, b Secret) int { return len(b) - len(a) })
+	for _, secret := range longest {
+		if secret != "" {
+			scope.redactors = append(scope.redactors, newRedactor(secret))
+		}
+	}
 	return scope
 }
 
@@ -155,8 +160,8 @@ func (s *Scope) ExpandJSON(value any) (any, error) {
 
 // Redact replaces every secret value in the text by a mark. Everything that leaves a run goes through it.
 func (s *Scope) Redact(text string) string {
-	for _, secret := range s.secrets {
-		text = secret.redact(text)
+	for _, r := range s.redactors {
+		text = r.redact(text)
 	}
 	return text
 }

@@ -193,3 +193,18 @@ func FuzzTemplate(f *testing.F) {
 		}
 	})
 }
+
+// TestRedactMixedEncodings covers encoders that leave different characters alone.
+func TestRedactMixedEncodings(t *testing.T) {
+	scope := scopeWith(`hunter2/+ä"&= x`)
+	for _, text := range []string{
+		`http://shop/hunter2/+%C3%A4%22&=%20x/y`, `hunter2%2F%2bä"%26%3D+x`, `hunter2/+%c3%a4"&=%20x`,
+	} {
+		if got := scope.Redact(text); strings.Contains(got, "unter2") || !strings.Contains(got, redacted) {
+			t.Errorf("redact %q: got %q", text, got)
+		}
+	}
+	if got := scope.Redact("hunter2 alone"); got != "hunter2 alone" {
+		t.Errorf("redact: got %q, want other text untouched", got)
+	}
+}

@@ -51,8 +51,15 @@ func (w *Worker) publish(ctx context.Context) {
 	pause := firstPause
 	for {
 		r, err := w.spool.Next(ctx)
-		if err != nil { // ctx has ended
+		if ctx.Err() != nil {
 			return
+		}
+		if err != nil { // for the moment: what is on disk stays there
+			w.count(func(s *Stats) { s.SpoolErrors++ })
+			w.log.Error("spool not read", "err", err)
+			rest(ctx, pause)
+			pause = min(2*pause, longestPause)
+			continue
 		}
 		limited, cancel := context.WithTimeout(ctx, publishTime)
 		err = w.hub.PublishResult(limited, r)
@@ -68,13 +75,18 @@ func (w *Worker) publish(ctx context.Context) {
 		case ctx.Err() == nil:
 			w.log.Warn("result not published, kept on disk", "run_id", r.RunID, "err", err)
 		}
-		wait := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-		case <-wait.C:
-		}
-		wait.Stop()
+		rest(ctx, pause)
 		pause = min(2*pause, longestPause)
+	}
+}
+
+// rest waits, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

@@ -144,11 +144,17 @@ func (w *Worker) drain() {
 // reportUnfinished turns the claims of a process that died into results that say so.
 func (w *Worker) reportUnfinished() {
 	for _, a := range w.opts.Unfinished {
-		r := w.runner.Blank(&a)
-		r.State = runs.StateInvalid
-		r.Cause = &runs.Cause{Class: runs.ClassProbe, Detail: "the probe died in mid-run"}
+		r := w.invalid(&a, runs.ClassProbe, "the probe died in mid-run")
 		w.store(&r)
 	}
+}
+
+// invalid is the result of a run that we did not execute.
+func (w *Worker) invalid(a *runs.Assignment, class runs.Class, detail string) runs.Result {
+	r := w.runner.Blank(a)
+	r.State = runs.StateInvalid
+	r.Cause = &runs.Cause{Class: class, Detail: detail}
+	return r
 }
 
 // takeWait is how long one request for a job stays open.
@@ -177,11 +183,15 @@ func (w *Worker) take(ctx, working context.Context, pool string) {
 func (w *Worker) handle(ctx context.Context, job *bus.Job) {
 	a := &job.Assignment
 	switch {
+	case w.spool.Holds(a.RunID) || w.knows(a.RunID):
+		w.count(func(s *Stats) { s.Repeated++ })
+		w.ack(ctx, job)
+		return
 	case time.Now().After(a.StartBy):
 		w.count(func(s *Stats) { s.Expired++ })
 		w.ack(ctx, job)
 		return
-	case w.spool.Holds(a.RunID) || !w.begin(a.RunID):
+	case !w.begin(a.RunID): // another place was faster
 		w.count(func(s *Stats) { s.Repeated++ })
 		w.ack(ctx, job)
 		return
@@ -211,10 +221,9 @@ func (w *Worker) run(ctx context.Context, a *runs.Assignment) runs.Result {
 		case w.opts.Gate <- struct{}{}:
 			defer func() { <-w.opts.Gate }()
 		case <-wait.C:
-			r := w.runner.Blank(a)
-			r.State = runs.StateInvalid
-			r.Cause = &runs.Cause{Class: runs.ClassOverloaded, Detail: "no room on this machine before the start window closed"}
-			return r
+			return w.invalid(a, runs.ClassOverloaded, "no room on this machine before the start window closed")
+		case <-ctx.Done():
+			return w.invalid(a, runs.ClassProbe, "stopped before the run began: the probe is shutting down")
 		}
 	}
 	return w.runner.Run(ctx, a)
@@ -283,6 +292,14 @@ func (w *Worker) begin(id runs.ID) bool {
 	return true
 }
 
+// knows reports whether the run was begun here lately.
+func (w *Worker) knows(id runs.ID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.recent.set[id]
+	return ok
+}
+
 func (w *Worker) end(id runs.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -299,6 +316,9 @@ func (w *Worker) count(change func(*Stats)) {
 func (w *Worker) Ready() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.stats.LastHeartbeat.IsZero() {
+		return errors.New("no coordinator has answered yet")
+	}
 	if age := time.Since(w.stats.LastHeartbeat); age > 3*w.opts.Heartbeat {
 		return fmt.Errorf("no coordinator has answered for %s", age.Round(time.Second))
 	}

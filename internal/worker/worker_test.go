@@ -338,3 +338,81 @@ func TestFullDiskPublishesAtOnce(t *testing.T) {
 		t.Errorf("got %+v, want the disk's refusal counted and the result reported", stats)
 	}
 }
+
+// shortOfFiles is a spool that cannot open a file for a moment.
+type shortOfFiles struct {
+	Spool
+	once sync.Once
+}
+
+func (s *shortOfFiles) Next(ctx context.Context) (r runs.Result, err error) {
+	s.once.Do(func() { err = errors.New("too many open files") })
+	if err != nil {
+		return r, err
+	}
+	return s.Spool.Next(ctx)
+}
+
+func TestPublisherOutlivesAnUnreadableMoment(t *testing.T) {
+	h, s := newHall(t), newStage()
+	log := slog.New(slog.DiscardHandler)
+	kept, err := spool.Open(log, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kept.Close() }()
+	w := New(log, h.hub, &shortOfFiles{Spool: kept}, s, Options{Region: "us", Probe: "probe-1"})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	h.order(t, "shop", nil)
+	wait(t, "result", func() bool { return len(h.came()) == 1 })
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if w.Stats().SpoolErrors != 1 {
+		t.Errorf("got %d spool errors, want the one counted", w.Stats().SpoolErrors)
+	}
+}
+
+func TestShutDownDoesNotWaitForRoom(t *testing.T) {
+	h, s := newHall(t), newStage()
+	gate := make(chan struct{}, 1)
+	gate <- struct{}{} // another probe's browser
+	w, _, stop := begin(t, h, s, t.TempDir(), Options{BrowserSlots: 1, Gate: gate, Grace: 50 * time.Millisecond})
+	h.order(t, "shop", func(a *runs.Assignment) { a.Scenario.Steps[0].Type = scenario.StepNavigate })
+	wait(t, "job taken", func() bool { return w.Stats().Taken == 1 })
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("got a shutdown of %s, want it shortly after the grace of 50ms: the start window is 30s", took)
+	}
+	wait(t, "result", func() bool { return len(h.came()) == 1 })
+	if got := h.came()[0]; got.State != runs.StateInvalid || got.Cause.Class != runs.ClassProbe {
+		t.Errorf("got %s %+v, want invalid: we were stopped", got.State, got.Cause)
+	}
+}
+
+// A job that comes again after its start window was run: it has not expired.
+func TestARepeatIsNotCountedAsExpired(t *testing.T) {
+	h, log := newHall(t), slog.New(slog.DiscardHandler)
+	kept, err := spool.Open(log, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kept.Close() }()
+	w := New(log, h.hub, kept, newStage(), Options{Region: "us", Probe: "probe-1"})
+	a := h.order(t, "shop", func(a *runs.Assignment) { a.StartBy = time.Now().Add(300 * time.Millisecond) })
+	w.begin(a.RunID)
+	w.end(a.RunID)
+	job, err := h.hub.Take(t.Context(), "us", scenario.PoolHTTP, 5*time.Second) // its acknowledgement was lost
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Until(a.StartBy) + 10*time.Millisecond)
+	w.handle(t.Context(), job)
+	if stats := w.Stats(); stats.Repeated != 1 || stats.Expired != 0 {
+		t.Errorf("got %d repeated and %d expired, want 1 and 0", stats.Repeated, stats.Expired)
+	}
+}

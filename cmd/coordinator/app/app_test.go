@@ -122,6 +122,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		"open to the world": {append(serve[:5:5], "--listen", "127.0.0.1:0", "--nats-listen", "0.0.0.0:0"), "token"},
 		"no scenarios":      {[]string{"serve", "--scenarios", t.TempDir()}, "regions.yaml"},
 		"unknown variable":  {append(serve[:5:5], "--var", "nobody=1"), "nobody"},
+		"negative grace":    {append(serve[:5:5], "--grace=-1s"), "--grace"},
 		"unknown flag":      {[]string{"serve", "--speed", "9"}, "--speed"},
 		"unknown fault":     {append(demo[:7:7], "--fault", "gremlins", "--shop-port", "0", "--listen", "127.0.0.1:0"), "gremlins"},
 		"shop port":         {append(demo[:7:7], "--shop-port", port, "--listen", "127.0.0.1:0"), "--shop-port"},

@@ -50,7 +50,8 @@ type validateCommand struct {
 func (c *validateCommand) Run(streams cli.Streams) error {
 	scenarios, err := c.load()
 	if err != nil {
-		return &cli.Status{Code: cli.ExitUsage, Err: err}
+		fmt.Fprintln(streams.Err, err) // nothing before file:line:column, so that editors can jump there
+		return &cli.Status{Code: cli.ExitUsage}
 	}
 	combinations := 0
 	for i := range scenarios {

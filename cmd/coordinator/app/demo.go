@@ -178,6 +178,10 @@ func (d *demo) greet(listener net.Listener) {
 
 // work runs the fleet until the time is up, ctx ends, or something breaks.
 func (d *demo) work(ctx context.Context, server *bus.Server, listener net.Listener) error {
+	probes, err := d.probes(server)
+	if err != nil {
+		return err
+	}
 	lasting := context.WithoutCancel(ctx)
 	scheduling, endScheduling := context.WithCancel(ctx)
 	defer endScheduling()
@@ -194,38 +198,48 @@ func (d *demo) work(ctx context.Context, server *bus.Server, listener net.Listen
 		return err
 	}
 	var unitGroup, probeGroup errgroup.Group
-	unitGroup.Go(func() error { return broken(d.unit.run(unitCtx, scheduling, listener)) })
-	gate := make(chan struct{}, runtime.NumCPU()) // all probes share this machine's cores
-	for i, region := range d.set.Fleet.Regions {
-		options, err := d.probe(i, region, listener, server, gate)
-		if err != nil {
-			return err
-		}
+	working, unitGone := context.WithCancel(lasting) // without the unit no slot comes to an end
+	defer unitGone()
+	unitGroup.Go(func() error {
+		defer unitGone()
+		return broken(d.unit.run(unitCtx, scheduling, listener))
+	})
+	for _, options := range probes {
 		probeGroup.Go(func() error { return broken(probe.Serve(probeCtx, d.log, options)) })
 	}
 	d.watch(scheduling)
 	d.console.Note("\nStopping: no new runs, waiting for those under way.")
-	d.drain(ctx)
+	d.drain(ctx, working)
 	stopProbes()
-	err := probeGroup.Wait()
-	d.settle()
+	err = probeGroup.Wait()
+	d.await(working, settleLimit)
 	stopUnit()
 	return errors.Join(err, unitGroup.Wait())
 }
 
-// probe describes the probe of a region.
-func (d *demo) probe(i int, region string, listener net.Listener, server *bus.Server, gate chan struct{}) (probe.ServeOptions, error) {
+// probes describes the probe of each region.
+func (d *demo) probes(server *bus.Server) ([]probe.ServeOptions, error) {
 	host, text, err := net.SplitHostPort(d.command.Listen)
 	if err != nil {
-		return probe.ServeOptions{}, fmt.Errorf("--listen: %w", err)
+		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	port, err := strconv.Atoi(text)
 	if err != nil {
-		return probe.ServeOptions{}, fmt.Errorf("--listen: got port %q, want a number", text)
+		return nil, fmt.Errorf("--listen: got port %q, want a number", text)
 	}
-	if port != 0 {
-		port += 1 + i
+	gate := make(chan struct{}, runtime.NumCPU()) // all probes share this machine's cores
+	var out []probe.ServeOptions
+	for _, region := range d.set.Fleet.Regions {
+		if port != 0 {
+			port++
+		}
+		out = append(out, d.probe(region, net.JoinHostPort(host, strconv.Itoa(port)), server, gate))
 	}
+	return out, nil
+}
+
+// probe describes the probe of a region.
+func (d *demo) probe(region, listen string, server *bus.Server, gate chan struct{}) probe.ServeOptions {
 	chromium := d.command.Chromium
 	// The demo visits its own shop only, and root has no other way; probe serve leaves the choice to its operator.
 	chromium.NoSandbox = chromium.NoSandbox || os.Geteuid() == 0
@@ -235,9 +249,9 @@ func (d *demo) probe(i int, region string, listener net.Listener, server *bus.Se
 		Secrets:  probe.Secrets{Preset: map[string]string{"SHOP_PASSWORD": demosite.DefaultPassword}},
 		Region:   region, Probe: "demo-" + region,
 		Data:   filepath.Join(d.command.Data, "probe-"+region),
-		Listen: net.JoinHostPort(host, strconv.Itoa(port)), BrowserSlots: 1, HTTPSlots: 4,
+		Listen: listen, BrowserSlots: 1, HTTPSlots: 4,
 		Grace: demoGrace, Server: server, Gate: gate,
-	}, nil
+	}
 }
 
 // How often the table is drawn: in place on a terminal, as a block of text elsewhere.
@@ -264,19 +278,34 @@ func (d *demo) watch(ctx context.Context) {
 	}
 }
 
-// drainLimit is longer than any start window and timeout of the scenarios together should be.
-const drainLimit = 90 * time.Second
+// settleLimit is how long the results that the probes published at their end have to arrive.
+const settleLimit = 2 * time.Second
 
-// drain waits until every slot has an end, or ctx ends: who presses Ctrl-C does not want to wait for the last verdict.
-func (d *demo) drain(ctx context.Context) {
-	d.await(ctx, drainLimit)
+// drainLimit is when the last slot must have an end: a slot planned just now has its start window and its timeout, its verdict
+// comes when the minute of its deadline and the grace are over.
+func (d *demo) drainLimit() time.Duration {
+	longest := time.Duration(0)
+	for i := range d.set.Scenarios {
+		s := &d.set.Scenarios[i]
+		longest = max(longest, s.StartWindow()+s.Timeout.D())
+	}
+	return longest + time.Minute + demoGrace + 10*time.Second
 }
 
-// settle gives the results that the probes published at their end time to arrive.
-func (d *demo) settle() {
-	d.await(context.Background(), 2*time.Second)
+// drain waits until every slot has an end, the unit is gone, or ctx ends: who presses Ctrl-C does not want to wait for the last
+// verdict.
+func (d *demo) drain(ctx, working context.Context) {
+	both, cancel := context.WithCancel(working)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	select {
+	case <-d.unit.planned:
+	case <-both.Done():
+	}
+	d.await(both, d.drainLimit())
 }
 
+// await waits until every slot has an end.
 func (d *demo) await(ctx context.Context, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

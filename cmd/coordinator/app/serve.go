@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -24,6 +25,9 @@ type serveCommand struct {
 // Run implements the command.
 func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *grammar) error {
 	log := root.Logger(streams.Err)
+	if c.Grace < 0 {
+		return &cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("--grace: got %s, want 0s or more: a slot has until its deadline", c.Grace)}
+	}
 	set, err := c.load()
 	if err != nil {
 		return err
@@ -39,7 +43,10 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 	}
 	defer stopServer(ctx, log, server)
 	hub, err := bus.Connect(ctx, log, c.connection(server))
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // stopped before there was a hub
+		return nil
+	case err != nil:
 		return err
 	}
 	defer closeHub(log, hub)

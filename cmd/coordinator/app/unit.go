@@ -31,6 +31,7 @@ type unit struct {
 	scheduler *schedule.Scheduler
 	metrics   *exposition.Coordinator
 	caughtUp  chan struct{}
+	planned   chan struct{} // closed when no slot will be planned any more
 	ready     atomic.Bool
 }
 
@@ -44,7 +45,7 @@ type unitOptions struct {
 func newUnit(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts unitOptions) *unit {
 	u := &unit{
 		log: log, set: set, hub: hub, opts: opts,
-		ledger: ledger.New(), fleet: fleet.New(), caughtUp: make(chan struct{}),
+		ledger: ledger.New(), fleet: fleet.New(time.Now()), caughtUp: make(chan struct{}), planned: make(chan struct{}),
 	}
 	u.ledger.Define(set.Scenarios)
 	u.metrics = exposition.NewCoordinator(exposition.CoordinatorSources{
@@ -72,6 +73,7 @@ func (u *unit) run(ctx, scheduling context.Context, listener net.Listener) error
 	group.Go(func() error { return u.hub.ServeHeartbeats(ctx, u.heard) })
 	group.Go(func() error { return u.follow(ctx) })
 	group.Go(func() error {
+		defer close(u.planned)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -100,7 +102,11 @@ func (u *unit) plan(ctx, scheduling context.Context) error {
 func (u *unit) follow(ctx context.Context) error {
 	replay := true
 	return u.hub.Follow(ctx, u.set.Fleet.Regions, bus.Handler{
-		Result: func(r runs.Result, _ bus.Meta) {
+		Result: func(r runs.Result, meta bus.Meta) {
+			if fromTheFuture(r.Slot, meta) {
+				u.log.Warn("result of a slot in the future ignored", "run_id", r.RunID)
+				return
+			}
 			if u.ledger.Result(&r, replay) != ledger.Entered {
 				return
 			}
@@ -109,7 +115,13 @@ func (u *unit) follow(ctx context.Context) error {
 				u.opts.ended(&r)
 			}
 		},
-		Verdict: func(v runs.Verdict, _ bus.Meta) { u.ledger.Verdict(&v) },
+		Verdict: func(v runs.Verdict, meta bus.Meta) {
+			if fromTheFuture(v.Minute, meta) {
+				u.log.Warn("verdict on a minute in the future ignored", "region", v.Region, "minute", v.Minute)
+				return
+			}
+			u.ledger.Verdict(&v)
+		},
 		CaughtUp: func() {
 			replay = false
 			close(u.caughtUp)
@@ -117,6 +129,13 @@ func (u *unit) follow(ctx context.Context) error {
 		Rejected: func(err *bus.RejectedError) { u.log.Warn("message rejected", "err", err) },
 	})
 }
+
+// maxAhead is far more than clocks differ by.
+const maxAhead = 24 * time.Hour
+
+// fromTheFuture tells of a time that lies well after the message that speaks of it was stored. The histories of the ledger follow
+// the newest time that they see, and would forget all others.
+func fromTheFuture(at time.Time, meta bus.Meta) bool { return at.Sub(meta.StoredAt) > maxAhead }
 
 // heard takes up a heartbeat.
 func (u *unit) heard(hb runs.Heartbeat) runs.HeartbeatReply {
@@ -127,10 +146,11 @@ func (u *unit) heard(hb runs.Heartbeat) runs.HeartbeatReply {
 
 // Reason implements ledger.Witness: it knows what was never ordered, and asks the fleet about the rest.
 func (u *unit) Reason(id runs.ID, region string, slot, deadline time.Time) runs.Reason {
-	if u.scheduler.Undispatched(id) {
+	reason := u.fleet.Reason(id, region, slot, deadline)
+	if reason != runs.ReasonLost && u.scheduler.Undispatched(id) { // what a probe took was ordered, whatever the answer was
 		return runs.ReasonCoordinatorDown
 	}
-	return u.fleet.Reason(id, region, slot, deadline)
+	return reason
 }
 
 // closeEvery is how often verdicts are looked for.
@@ -146,10 +166,7 @@ func (u *unit) closeMinutes(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if !u.ready.Load() {
-			continue
-		}
-		for _, v := range u.ledger.Closable(time.Now(), u.opts.grace, u) {
+		for _, v := range u.closable(time.Now()) {
 			if _, err := u.hub.PublishVerdict(ctx, v); err != nil {
 				if ctx.Err() == nil {
 					u.log.Warn("verdict not written", "region", v.Region, "minute", v.Minute, "err", err)
@@ -158,6 +175,19 @@ func (u *unit) closeMinutes(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// closable lists the verdicts that are due, as far as the plan is in the books: a minute closed before its last slot was entered
+// would leave that slot out for good.
+func (u *unit) closable(now time.Time) []runs.Verdict {
+	entered := u.scheduler.Entered(now)
+	if entered.IsZero() {
+		return nil
+	}
+	if latest := entered.Add(u.opts.grace); latest.Before(now) {
+		now = latest
+	}
+	return u.ledger.Closable(now, u.opts.grace, u)
 }
 
 // readiness says whether the ledger is complete and the bus is there.

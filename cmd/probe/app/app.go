@@ -42,9 +42,17 @@ type Chromium struct {
 	TempDir       string `help:"Where Chromium's run directories are made; the system's where empty." type:"path"`
 }
 
+// refusal says why Chromium would not start for a user, before it is tried with every run.
+func (c Chromium) refusal(uid int) error {
+	if uid == 0 && !c.NoSandbox {
+		return errors.New("start chromium as root: its sandbox does not work for root; run as another user, or with --no-sandbox where every visited page is trusted")
+	}
+	return nil
+}
+
 // Secrets holds the flags that say where secrets come from.
 type Secrets struct {
-	SecretsDir string            `help:"Directory with one file for each secret, named like it. Otherwise LASTMILE_SECRET_<NAME> is read." type:"path"`
+	SecretsDir string            `help:"Directory with one file for each secret, named like it. Otherwise LASTMILE_SECRET_<NAME> is read." type:"existingdir"`
 	Preset     map[string]string `kong:"-"` // given by a program that embeds the probe; wins
 }
 
@@ -73,9 +81,11 @@ func newRunner(log *slog.Logger, probe string, chromium Chromium, secrets Secret
 	chrome, err := browser.New(log, browser.Options{
 		ShellPath: chromium.ChromiumShell, FullPath: chromium.ChromiumFull, NoSandbox: chromium.NoSandbox, TempDir: chromium.TempDir,
 	})
-	switch {
+	switch refused := chromium.refusal(os.Geteuid()); {
 	case errors.Is(err, browser.ErrNotFound):
 		missing = err
+	case err == nil && refused != nil:
+		missing = refused
 	case err != nil:
 		return nil, nil, err
 	default:

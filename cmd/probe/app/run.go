@@ -85,7 +85,6 @@ func (c *runCommand) assignment() (*runs.Assignment, error) {
 	network, _ := netprofile.Lookup(name)
 	a := runs.NewAssignment(s, region, network, time.Now().UTC().Truncate(time.Second))
 	a.Trigger = runs.TriggerManual
-	a.Deadline = time.Now().Add(s.Timeout.D())
 	return &a, nil
 }
 

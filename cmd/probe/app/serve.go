@@ -2,12 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,6 +17,7 @@ import (
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
 	"lastmile/internal/exposition"
+	"lastmile/internal/journey"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/spool"
@@ -50,14 +53,12 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 }
 
 // Serve runs a probe until ctx ends. The error says why it could not start, or what broke.
-func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) (err error) {
+func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 	if o.Probe == "" {
 		o.Probe = hostLabel()
 	}
-	for flag, name := range map[string]string{"--region": o.Region, "--probe": o.Probe} {
-		if !scenario.ValidName(name) {
-			return &cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("%s: got %q, want lower-case letters, digits and -", flag, name)}
-		}
+	if err := o.check(); err != nil {
+		return &cli.Status{Code: cli.ExitUsage, Err: err}
 	}
 	log = log.With("region", o.Region, "probe", o.Probe)
 	listener, err := cli.Listen(o.Listen, "--listen")
@@ -80,28 +81,84 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) (err error) {
 		}
 		o.BrowserSlots = 0
 	}
-	hub, err := bus.Connect(ctx, log, bus.Options{Server: o.Server, URL: url(o), Token: o.NATSToken, Name: o.Region + "." + o.Probe})
-	if err != nil {
+	p := &process{log: log, opts: o, kept: kept, runner: runner}
+	return p.run(ctx, listener)
+}
+
+// check reports all flags with values that cannot be used.
+func (o ServeOptions) check() error {
+	var errs []error
+	if !scenario.ValidName(o.Region) {
+		errs = append(errs, fmt.Errorf("--region: got %q, want lower-case letters, digits and -", o.Region))
+	}
+	if !scenario.ValidName(o.Probe) {
+		errs = append(errs, fmt.Errorf("--probe: got %q, want lower-case letters, digits and -", o.Probe))
+	}
+	if o.BrowserSlots < 0 {
+		errs = append(errs, fmt.Errorf("--browser-slots: got %d, want 0 or more", o.BrowserSlots))
+	}
+	if o.HTTPSlots < 1 {
+		errs = append(errs, fmt.Errorf("--http-slots: got %d, want 1 or more", o.HTTPSlots))
+	}
+	return errors.Join(errs...)
+}
+
+// process is a probe under way.
+type process struct {
+	log    *slog.Logger
+	opts   ServeOptions
+	kept   *spool.Spool
+	runner *journey.Runner
+	fleet  atomic.Pointer[membership] // nil until the hub has been reached
+}
+
+// membership is what a probe has once it has reached the hub.
+type membership struct {
+	hub    *bus.Bus
+	worker *worker.Worker
+}
+
+// run answers on the listener and works until ctx ends or one of the two breaks. It answers before the hub is reached, and
+// while it cannot be: a probe that waits for its hub is alive.
+func (p *process) run(ctx context.Context, listener net.Listener) error {
+	p.log.Info("probe started", "metrics", "http://"+listener.Addr().String()+"/metrics")
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.work(ctx) })
+	group.Go(func() error {
+		return cli.Serve(ctx, listener, exposition.Handler(p.metrics().WritePrometheus, p.ready))
+	})
+	err := group.Wait()
+	p.log.Info("probe stopped")
+	return err
+}
+
+// work joins the fleet and does its share until ctx ends.
+func (p *process) work(ctx context.Context) error {
+	o := p.opts
+	hub, err := bus.Connect(ctx, p.log, bus.Options{Server: o.Server, URL: url(o), Token: o.NATSToken, Name: o.Region + "." + o.Probe})
+	switch {
+	case err != nil && ctx.Err() != nil: // stopped before there was a hub
+		return nil
+	case err != nil:
 		return err
 	}
 	defer func() { _ = hub.Close() }()
-
-	w := worker.New(log, hub, kept, runner, worker.Options{
+	w := worker.New(p.log, hub, p.kept, p.runner, worker.Options{
 		Region: o.Region, Probe: o.Probe, Version: cli.Version(version), BrowserSlots: o.BrowserSlots, HTTPSlots: o.HTTPSlots,
-		Grace: o.Grace, Gate: o.Gate, Unfinished: unfinished(kept),
+		Grace: o.Grace, Gate: o.Gate, Unfinished: unfinished(p.kept),
 	})
-	return join(ctx, log, listener, w, metrics(o, w, kept, hub))
+	p.fleet.Store(&membership{hub: hub, worker: w})
+	p.log.Info("hub reached")
+	return w.Run(ctx)
 }
 
-// join runs the worker and the metrics server until ctx ends or one of them breaks.
-func join(ctx context.Context, log *slog.Logger, listener net.Listener, w *worker.Worker, m *exposition.Probe) error {
-	log.Info("probe started", "metrics", "http://"+listener.Addr().String()+"/metrics")
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return w.Run(ctx) })
-	group.Go(func() error { return cli.Serve(ctx, listener, exposition.Handler(m.WritePrometheus, w.Ready)) })
-	err := group.Wait()
-	log.Info("probe stopped")
-	return err
+// ready returns nil when the coordinator has answered lately.
+func (p *process) ready() error {
+	m := p.fleet.Load()
+	if m == nil {
+		return errors.New("the hub has not been reached yet")
+	}
+	return m.worker.Ready()
 }
 
 // unfinished lists what an earlier process began and did not end.
@@ -122,19 +179,24 @@ func url(o ServeOptions) string {
 }
 
 // metrics collects what /metrics shows.
-func metrics(o ServeOptions, w *worker.Worker, kept *spool.Spool, hub *bus.Bus) *exposition.Probe {
+func (p *process) metrics() *exposition.Probe {
 	return exposition.NewProbe(exposition.ProbeSources{
-		Region: o.Region, Name: o.Probe, Version: cli.Version(version),
-		Stats: func() exposition.ProbeStats {
-			s, conn := w.Stats(), hub.Stats()
-			return exposition.ProbeStats{
-				Results: s.Results, Taken: s.Taken, Expired: s.Expired, Rejected: s.Rejected, Repeated: s.Repeated,
-				Running: s.Running, Slots: o.BrowserSlots + o.HTTPSlots, Spooled: kept.Pending(), SpoolCorrupt: kept.Corrupt(),
-				SpoolErrors: s.SpoolErrors, HubConnected: conn.Connected, Reconnects: conn.Reconnects,
-				LastHeartbeat: s.LastHeartbeat, ClockOffset: s.ClockOffset, BrowserAvailable: o.BrowserSlots > 0,
-			}
-		},
+		Region: p.opts.Region, Name: p.opts.Probe, Version: cli.Version(version), Stats: p.stats,
 	})
+}
+
+func (p *process) stats() exposition.ProbeStats {
+	out := exposition.ProbeStats{
+		Slots: p.opts.BrowserSlots + p.opts.HTTPSlots, Spooled: p.kept.Pending(), SpoolCorrupt: p.kept.Corrupt(),
+		BrowserAvailable: p.opts.BrowserSlots > 0,
+	}
+	if m := p.fleet.Load(); m != nil {
+		s, conn := m.worker.Stats(), m.hub.Stats()
+		out.Results, out.Taken, out.Expired, out.Rejected, out.Repeated = s.Results, s.Taken, s.Expired, s.Rejected, s.Repeated
+		out.Running, out.SpoolErrors, out.LastHeartbeat, out.ClockOffset = s.Running, s.SpoolErrors, s.LastHeartbeat, s.ClockOffset
+		out.HubConnected, out.Reconnects = conn.Connected, conn.Reconnects
+	}
+	return out
 }
 
 // hostLabel turns the host's name into a label.

@@ -1,0 +1,172 @@
+package app
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"lastmile/internal/bus"
+	"lastmile/internal/cli"
+	"lastmile/internal/console"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+	"lastmile/internal/scenariofile"
+)
+
+// tenSeconds is a set with one scenario, due every 10 s in region us.
+func tenSeconds(t *testing.T) scenariofile.Set {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, "regions.yaml", "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n")
+	write(t, dir, "api.yaml", `apiVersion: lastmile/v1
+scenario: api
+schedule: "@every 10s"
+timeout: 5s
+regions: [us]
+slos: [{name: up, objective: 99%, window: 7d}]
+steps:
+  - {type: http, url: "http://127.0.0.1:1/"}
+`)
+	set, err := loadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+// emptyHub is a hub with the streams of region us.
+func emptyHub(t *testing.T) *bus.Bus {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	server, err := bus.StartServer(log, bus.ServerOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop(context.Background()) })
+	hub, err := bus.Connect(t.Context(), log, bus.Options{Server: server, Name: "coordinator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hub.Close() })
+	if err := hub.EnsureStreams(t.Context(), []string{"us"}); err != nil {
+		t.Fatal(err)
+	}
+	return hub
+}
+
+var apiInUS = scenario.Combination{Scenario: "api", Region: "us", Network: "none"}
+
+// passed publishes a passed run of a slot.
+func passed(t *testing.T, hub *bus.Bus, slot time.Time) {
+	t.Helper()
+	err := hub.PublishResult(t.Context(), runs.Result{
+		Schema: runs.Schema, RunID: runs.NewID(apiInUS, slot), Scenario: "api", Region: "us", Network: "none", Slot: slot,
+		Trigger: runs.TriggerSchedule, Probe: "p", State: runs.StatePassed, StartedAt: slot, DurationMS: 5,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRestartAccountsForTheAbsence starts a coordinator on what an earlier one left: results, but no verdict after them. Every slot
+// since the first one ends in the books, and a result of a far future does not wipe their history.
+func TestRestartAccountsForTheAbsence(t *testing.T) {
+	set, hub := tenSeconds(t), emptyHub(t)
+	schedule := set.Scenarios[0].Schedule
+	now := time.Now()
+	first := schedule.Next(apiInUS, now.Add(-10*time.Minute))
+	passed(t, hub, first)
+	passed(t, hub, schedule.Next(apiInUS, now.Add(-2*time.Minute)))
+	passed(t, hub, schedule.Next(apiInUS, now.Add(50*365*24*time.Hour)))
+	listener, err := cli.Listen("127.0.0.1:0", "--listen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- u.run(ctx, ctx, listener) }()
+	var got runs.Account
+	eventually(t, "verdicts on the absence", func() bool {
+		got = u.ledger.Accounts(time.Now())[0]
+		return got.Counts[runs.StateMissing] >= 45
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	want := int64(len(schedule.Slots(apiInUS, first.Add(-time.Second), time.Now(), 1000)))
+	if planned := got.Counts.Planned(); planned < want-1 || planned > want+1 || got.Counts[runs.StatePassed] != 2 {
+		t.Errorf("got %v, want the %d slots since %s, two of them passed", got.Counts, want, first)
+	}
+	if got.Reasons[runs.ReasonCoordinatorDown] != got.Counts[runs.StateMissing] {
+		t.Errorf("got reasons %v, want all of them coordinator_down", got.Reasons)
+	}
+	if got.Budget == nil || got.Budget.Counts.Planned() != got.Counts.Planned() {
+		t.Errorf("got a history of %+v, want the %d slots of the books", got.Budget, got.Counts.Planned())
+	}
+}
+
+// Nothing is closed before the plan is in the books: a minute closed too early would leave slots out for good.
+func TestVerdictsWaitForThePlan(t *testing.T) {
+	set, hub := tenSeconds(t), emptyHub(t)
+	u := newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
+	slot := set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-10*time.Minute))
+	u.ledger.Result(&runs.Result{
+		RunID: runs.NewID(apiInUS, slot), Scenario: "api", Region: "us", Network: "none", Slot: slot, Trigger: runs.TriggerSchedule, State: runs.StatePassed,
+	}, true)
+	if got := u.closable(time.Now()); len(got) != 0 {
+		t.Errorf("before the plan is known: got verdicts %+v, want none", got)
+	}
+}
+
+// A demo whose coordinator breaks ends with the error, and at once: open slots will not come to an end any more.
+func TestDemoEndsWhenItsCoordinatorBreaks(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	server, err := bus.StartServer(log, bus.ServerOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop(context.Background()) })
+	hub, err := bus.Connect(t.Context(), log, bus.Options{Server: server, Name: "coordinator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hub.Close() })
+	listener, err := cli.Listen("127.0.0.1:0", "--listen")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close() // so that it cannot serve
+	set := tenSeconds(t)
+	d := &demo{
+		command: &demoCommand{Listen: "127.0.0.1:0", Data: t.TempDir()}, log: log, set: set,
+		unit:    newUnit(log, set, hub, unitOptions{grace: demoGrace}),
+		console: console.New(io.Discard, func() []runs.Account { return nil }, console.Options{}),
+	}
+	d.unit.ledger.Plan(apiInUS, time.Now(), time.Now().Add(time.Hour))
+	began := time.Now()
+	if err := d.work(t.Context(), server, listener); err == nil {
+		t.Error("got no error, want that of the listener")
+	}
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("got an end after %s, want it at once", took.Round(time.Second))
+	}
+}
+
+// The last slot of a demo may become missing: the demo must wait at least until its verdict can be there.
+func TestDemoWaitsForTheLastVerdict(t *testing.T) {
+	set, err := loadDir(scenariosDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &demo{set: set}
+	for i := range set.Scenarios {
+		s := &set.Scenarios[i]
+		if latest := s.StartWindow() + s.Timeout.D() + time.Minute + demoGrace + closeEvery; d.drainLimit() < latest {
+			t.Errorf("%s: got %s, want at least %s", s.Name, d.drainLimit(), latest)
+		}
+	}
+}
