@@ -78,6 +78,7 @@ func lastmile() house {
 			"internal/slo":        ground,
 			"internal/vars":       ground,
 
+			"internal/cli/clitest":               support,
 			"internal/exposition/expositiontest": support,
 			"internal/floors":                    support,
 		},

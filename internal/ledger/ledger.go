@@ -89,11 +89,10 @@ func (l *Ledger) Result(r *runs.Result, replay bool) Outcome {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, known := l.accounts[r.Combination()]
-	if !known && !replay {
+	if _, known := l.accounts[r.Combination()]; !known && !replay {
 		return Unscheduled
 	}
-	a = l.account(r.Combination())
+	a := l.account(r.Combination())
 	slot, ok := a.slots[r.Slot.Unix()]
 	if !ok {
 		if !replay && !a.precedes(r.Slot) || r.Slot.Before(a.forgottenBefore) {

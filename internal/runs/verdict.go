@@ -70,7 +70,8 @@ type Heartbeat struct {
 
 // HeartbeatReply is the coordinator's answer.
 type HeartbeatReply struct {
-	ReceivedAt time.Time `json:"received_at"` // by the coordinator's clock
+	ReceivedAt time.Time `json:"received_at"`       // by the coordinator's clock
+	Refused    string    `json:"refused,omitempty"` // why the probe gets no runs; empty = it is welcome
 }
 
 // ProbeStatus is one probe as its last heartbeat showed it.

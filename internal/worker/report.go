@@ -130,6 +130,10 @@ func (w *Worker) heartbeat(ctx context.Context) {
 	trip := received.Sub(hb.SentAt)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if reply.Refused != "" && reply.Refused != w.refused {
+		w.log.Error("refused by the coordinator", "reason", reply.Refused)
+	}
+	w.refused = reply.Refused
 	w.stats.LastHeartbeat = received
 	// The coordinator's clock was read somewhere within the round trip; its middle is the best guess (RFC 5905 does the same).
 	w.stats.ClockOffset = hb.SentAt.Add(trip / 2).Sub(reply.ReceivedAt)

@@ -86,6 +86,7 @@ type Worker struct {
 	running map[runs.ID]bool // true while under way; false = taken since the last heartbeat and already done
 	recent  recent
 	stats   Stats
+	refused string // the coordinator's reason, while it refuses us
 }
 
 // New returns a worker.
@@ -312,7 +313,7 @@ func (w *Worker) count(change func(*Stats)) {
 	change(&w.stats)
 }
 
-// Ready returns nil when the coordinator has answered a heartbeat lately.
+// Ready returns nil when the coordinator has answered a heartbeat lately, and did not refuse us.
 func (w *Worker) Ready() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -321,6 +322,9 @@ func (w *Worker) Ready() error {
 	}
 	if age := time.Since(w.stats.LastHeartbeat); age > 3*w.opts.Heartbeat {
 		return fmt.Errorf("no coordinator has answered for %s", age.Round(time.Second))
+	}
+	if w.refused != "" {
+		return errors.New("refused by the coordinator: " + w.refused)
 	}
 	return nil
 }

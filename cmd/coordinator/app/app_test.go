@@ -1,50 +1,22 @@
 package app
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"lastmile/internal/cli"
+	"lastmile/internal/cli/clitest"
 )
 
 // scenariosDir holds the scenarios that ship.
 const scenariosDir = "../../../scenarios"
 
-// output is a stream that a test can read while the program writes.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-// command runs the program to its end.
-func command(t *testing.T, args ...string) (code int, out, errs string) {
-	t.Helper()
-	var stdout, stderr output
-	code = Main(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
-	return code, stdout.String(), stderr.String()
-}
-
 func TestShippedScenariosAreSound(t *testing.T) {
-	code, out, errs := command(t, "validate", scenariosDir)
+	code, out, errs := clitest.Run(t, Main, "validate", scenariosDir)
 	if code != 0 || !strings.Contains(out, "7 scenarios, 28 combinations") {
 		t.Errorf("got status %d, %q, %q; want 0 and 7 scenarios in 4 regions", code, out, errs)
 	}
@@ -61,7 +33,7 @@ regions: [us, mars]
 steps:
   - {type: http, url: "http://127.0.0.1/", colour: red}
 `)
-	code, _, errs := command(t, "validate", dir)
+	code, _, errs := clitest.Run(t, Main, "validate", dir)
 	if code != cli.ExitUsage {
 		t.Errorf("got status %d, want %d", code, cli.ExitUsage)
 	}
@@ -73,7 +45,7 @@ steps:
 }
 
 func TestPlanShowsSlotsAndLoad(t *testing.T) {
-	code, out, errs := command(t, "plan", "--scenarios", scenariosDir, "--output", "json")
+	code, out, errs := clitest.Run(t, Main, "plan", "--scenarios", scenariosDir, "--output", "json")
 	if code != 0 {
 		t.Fatalf("got status %d: %s", code, errs)
 	}
@@ -88,14 +60,14 @@ func TestPlanShowsSlotsAndLoad(t *testing.T) {
 	if len(plan) != 4 || plan[0].RunsPerMinute < 20 || len(plan[0].Next) != 10 {
 		t.Errorf("got %+v, want four regions, over 20 runs a minute, ten next slots", plan)
 	}
-	code, out, _ = command(t, "plan", "--scenarios", scenariosDir)
+	code, out, _ = clitest.Run(t, Main, "plan", "--scenarios", scenariosDir)
 	if code != 0 || !strings.Contains(out, "RUNS/MIN") || !strings.Contains(out, "checkout") {
 		t.Errorf("got status %d and\n%s\nwant a table with load and slots", code, out)
 	}
 }
 
 func TestSchemaIsJSON(t *testing.T) {
-	code, out, errs := command(t, "schema")
+	code, out, errs := clitest.Run(t, Main, "schema")
 	var schema map[string]any
 	if err := json.Unmarshal([]byte(out), &schema); code != 0 || err != nil || schema["$schema"] == nil {
 		t.Errorf("got status %d, %v, %s; want a JSON Schema", code, err, errs)
@@ -129,7 +101,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		"horizon":           {[]string{"plan", "--scenarios", scenariosDir, "--horizon", "0s"}, "--horizon"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, _, errs := command(t, tc.args...)
+			code, _, errs := clitest.Run(t, Main, tc.args...)
 			if code == 0 || !strings.Contains(errs, tc.want) {
 				t.Errorf("got status %d and %q, want an error that names %s", code, errs, tc.want)
 			}
@@ -139,7 +111,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 
 func TestHelpAndVersion(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"demo", "--help"}, {"--version"}} {
-		if code, out, errs := command(t, args...); code != 0 || out == "" || errs != "" {
+		if code, out, errs := clitest.Run(t, Main, args...); code != 0 || out == "" || errs != "" {
 			t.Errorf("%v: got status %d, %q, %q; want 0 and text on standard output", args, code, out, errs)
 		}
 	}
@@ -150,24 +122,4 @@ func write(t *testing.T, dir, name, text string) {
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// background runs a program until the test stops it; stop returns its exit status.
-func background(t *testing.T, program func(context.Context, []string, cli.Streams) int, args ...string) (errs *output, stop func() int) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	errs = &output{}
-	done := make(chan int, 1)
-	go func() { done <- program(ctx, args, cli.Streams{In: strings.NewReader(""), Out: errs, Err: errs}) }()
-	var once sync.Once
-	code := 0
-	stop = func() int {
-		once.Do(func() {
-			cancel()
-			code = <-done
-		})
-		return code
-	}
-	t.Cleanup(func() { stop() })
-	return errs, stop
 }

@@ -14,36 +14,21 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	probe "lastmile/cmd/probe/app"
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
+	"lastmile/internal/cli/clitest"
 	"lastmile/internal/demosite"
 	"lastmile/internal/exposition/expositiontest"
 )
-
-// patience is how long a test waits for something that must come.
-const patience = 60 * time.Second
-
-// eventually polls until check holds.
-func eventually(t *testing.T, what string, check func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !check() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, patience)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
 
 // metricsURL finds the address that a program logged or printed.
 func metricsURL(t *testing.T, text func() string) string {
 	t.Helper()
 	pattern := regexp.MustCompile(`http://127\.0\.0\.1:\d+/metrics`)
 	var url string
-	eventually(t, "metrics address", func() bool {
+	clitest.Eventually(t, "metrics address", func() bool {
 		url = pattern.FindString(text())
 		return url != ""
 	})
@@ -119,9 +104,9 @@ func journeys(t *testing.T, site *demosite.Site) string {
 }
 
 // startProbe starts a probe of a region.
-func startProbe(t *testing.T, region, nats string) (logs *output, stop func() int) {
+func startProbe(t *testing.T, region, nats string) *clitest.Process {
 	t.Helper()
-	return background(t, probe.Main, "serve", "--region", region, "--probe", "probe-"+region, "--nats", nats, "--data", t.TempDir(),
+	return clitest.Start(t, probe.Main, "serve", "--region", region, "--probe", "probe-"+region, "--nats", nats, "--data", t.TempDir(),
 		"--listen", "127.0.0.1:0", "--no-sandbox", "--grace", "5s")
 }
 
@@ -137,11 +122,10 @@ func TestFleet(t *testing.T) {
 	t.Cleanup(func() { _ = server.Stop(t.Context()) })
 	serve := []string{"serve", "--scenarios", dir, "--data", data, "--listen", "127.0.0.1:0", "--nats", server.URL(), "--grace", "1s"}
 
-	logs, stop := background(t, Main, serve...)
-	url := metricsURL(t, logs.String)
-	_, stopUS := startProbe(t, "us", server.URL())
-	probeLogs, stopEU := startProbe(t, "eu", server.URL())
-	eventually(t, "browser and http runs in both regions", func() bool {
+	coordinator := clitest.Start(t, Main, serve...)
+	url := metricsURL(t, coordinator.String)
+	us, eu := startProbe(t, "us", server.URL()), startProbe(t, "eu", server.URL())
+	clitest.Eventually(t, "browser and http runs in both regions", func() bool {
 		s := scrape(t, url)
 		for _, scenario := range []string{"api", "home"} {
 			for _, region := range []string{"us", "eu"} {
@@ -155,33 +139,38 @@ func TestFleet(t *testing.T) {
 	before := scrape(t, url)
 	before.checkBooks(t)
 	if failed := before.sum("lastmile_runs_total", `state="failed"`) + before.sum("lastmile_runs_total", `state="invalid"`); failed != 0 {
-		t.Errorf("got %v failed or invalid runs on a healthy shop, want none; log:\n%s", failed, logs)
+		t.Errorf("got %v failed or invalid runs on a healthy shop, want none; log:\n%s", failed, coordinator)
 	}
 	if up := before.sum("lastmile_probe_up"); up != 2 {
 		t.Errorf("got %v probes up, want 2", up)
 	}
-	probeSide := scrape(t, metricsURL(t, probeLogs.String))
+	stranger := startProbe(t, "mars", server.URL())
+	clitest.Eventually(t, "refusal of a probe of an unknown region", func() bool {
+		return strings.Contains(stranger.String(), "unknown region: got mars, want one of us, eu")
+	})
+	stranger.Stop()
+	probeSide := scrape(t, metricsURL(t, eu.String))
 	if done := probeSide.sum("lastmile_worker_results_total", `state="passed"`); done < 4 {
 		t.Errorf("probe's own metrics: got %v passed results, want at least 4", done)
 	}
 
-	if code := stop(); code != 0 {
-		t.Errorf("coordinator: got status %d at SIGTERM, want 0; log:\n%s", code, logs)
+	if code := coordinator.Stop(); code != 0 {
+		t.Errorf("coordinator: got status %d at SIGTERM, want 0; log:\n%s", code, coordinator)
 	}
-	if code := stopEU(); code != 0 {
-		t.Errorf("probe: got status %d at SIGTERM, want 0; log:\n%s", code, probeLogs)
+	if code := eu.Stop(); code != 0 {
+		t.Errorf("probe: got status %d at SIGTERM, want 0; log:\n%s", code, eu)
 	}
-	logs, _ = background(t, Main, serve...)
-	url = metricsURL(t, logs.String)
+	coordinator = clitest.Start(t, Main, serve...)
+	url = metricsURL(t, coordinator.String)
 	after := scrape(t, url)
 	after.checkBooks(t)
 	if was, is := before.sum("lastmile_runs_total", `state="passed"`), after.sum("lastmile_runs_total", `state="passed"`); is < was {
 		t.Errorf("after the restart: got %v passed runs, want at least the %v from before", is, was)
 	}
-	eventually(t, "missing slots of the region without a probe", func() bool {
+	clitest.Eventually(t, "missing slots of the region without a probe", func() bool {
 		return scrape(t, url).sum("lastmile_ledger_slots", `region="eu"`, `state="missing"`) > 0
 	})
-	stopUS()
+	us.Stop()
 	scrape(t, url).checkBooks(t)
 	noChromiumLeft(t)
 }
@@ -232,7 +221,7 @@ func demoFor(t *testing.T, length string, during func(logFile string), flags ...
 	t.Helper()
 	data := t.TempDir()
 	args := append([]string{"demo", "--scenarios", scenariosDir, "--for", length, "--output", "json", "--data", data, "--listen", "127.0.0.1:0", "--shop-port", "0"}, flags...)
-	var stdout, stderr output
+	var stdout, stderr clitest.Output
 	code := make(chan int, 1)
 	go func() {
 		code <- Main(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
@@ -260,7 +249,7 @@ func demoFor(t *testing.T, length string, during func(logFile string), flags ...
 func TestDemoAndDashboards(t *testing.T) {
 	r := demoFor(t, "60s", func(logFile string) {
 		var targets []string
-		eventually(t, "five programs with metrics", func() bool {
+		clitest.Eventually(t, "five programs with metrics", func() bool {
 			log, _ := os.ReadFile(logFile)
 			targets = regexp.MustCompile(`metrics=http://(127\.0\.0\.1:\d+)/metrics`).FindAllString(string(log), -1)
 			return len(targets) == 5

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -137,11 +139,16 @@ const maxAhead = 24 * time.Hour
 // the newest time that they see, and would forget all others.
 func fromTheFuture(at time.Time, meta bus.Meta) bool { return at.Sub(meta.StoredAt) > maxAhead }
 
-// heard takes up a heartbeat.
+// heard takes up a heartbeat. A probe of a region that does not exist would wait for runs for ever: it is told.
 func (u *unit) heard(hb runs.Heartbeat) runs.HeartbeatReply {
 	now := time.Now()
+	reply := runs.HeartbeatReply{ReceivedAt: now.UTC()}
+	if regions := u.set.Fleet.Regions; !slices.Contains(regions, hb.Region) {
+		reply.Refused = fmt.Sprintf("unknown region: got %s, want one of %s (regions.yaml)", hb.Region, strings.Join(regions, ", "))
+		return reply
+	}
 	u.fleet.Heard(&hb, now)
-	return runs.HeartbeatReply{ReceivedAt: now.UTC()}
+	return reply
 }
 
 // Reason implements ledger.Witness: it knows what was never ordered, and asks the fleet about the rest.

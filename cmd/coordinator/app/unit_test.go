@@ -9,6 +9,7 @@ import (
 
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
+	"lastmile/internal/cli/clitest"
 	"lastmile/internal/console"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
@@ -89,7 +90,7 @@ func TestRestartAccountsForTheAbsence(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- u.run(ctx, ctx, listener) }()
 	var got runs.Account
-	eventually(t, "verdicts on the absence", func() bool {
+	clitest.Eventually(t, "verdicts on the absence", func() bool {
 		got = u.ledger.Accounts(time.Now())[0]
 		return got.Counts[runs.StateMissing] >= 45
 	})

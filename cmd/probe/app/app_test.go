@@ -1,8 +1,6 @@
 package app
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net"
@@ -17,6 +15,7 @@ import (
 	"testing"
 
 	"lastmile/internal/cli"
+	"lastmile/internal/cli/clitest"
 	"lastmile/internal/demosite"
 	"lastmile/internal/runs"
 )
@@ -28,38 +27,10 @@ const (
 	checkoutScenario = "../../../scenarios/checkout.yaml"
 )
 
-// output is a stream that a test can read while the program writes.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
-}
-
-// command runs the program to its end.
-func command(t *testing.T, args ...string) (code int, out, errs string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	var stdout, stderr output
-	code = Main(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
-	return code, stdout.String(), stderr.String()
-}
-
 // runJSON runs a scenario and returns its result as a program that reads it sees it.
 func runJSON(t *testing.T, args ...string) (int, runs.Result) {
 	t.Helper()
-	code, out, errs := command(t, append([]string{"run", "--output", "json"}, args...)...)
+	code, out, errs := clitest.Run(t, Main, append([]string{"run", "--output", "json"}, args...)...)
 	decoder := json.NewDecoder(strings.NewReader(out))
 	decoder.DisallowUnknownFields()
 	var r runs.Result
@@ -140,7 +111,7 @@ func TestRunHTTPScenario(t *testing.T) {
 
 func TestRunPrintsWhatBecameOfIt(t *testing.T) {
 	site := shop(t)
-	code, out, errs := command(t, "run", apiScenario, "--var", "base="+site.URL("us"))
+	code, out, errs := clitest.Run(t, Main, "run", apiScenario, "--var", "base="+site.URL("us"))
 	if code != 0 || errs != "" {
 		t.Errorf("got status %d and %q, want 0 and nothing to say", code, errs)
 	}
@@ -184,7 +155,7 @@ func TestRunOfABrokenService(t *testing.T) {
 	if len(r.Steps) != 2 || r.Steps[1].State != runs.StepSkipped {
 		t.Errorf("got steps %+v, want the second skipped", r.Steps)
 	}
-	code, out, errs := command(t, "run", apiScenario, "--var", "base=http://127.0.0.1:1")
+	code, out, errs := clitest.Run(t, Main, "run", apiScenario, "--var", "base=http://127.0.0.1:1")
 	if code != cli.ExitFailed || !strings.Contains(out, "FAILED") || !strings.Contains(out, "cause: connect: ") || errs != "" {
 		t.Errorf("got status %d, %q, %q; want %d and the cause", code, out, errs, cli.ExitFailed)
 	}
@@ -193,7 +164,7 @@ func TestRunOfABrokenService(t *testing.T) {
 func TestRunOverBudgetIsNoFailure(t *testing.T) {
 	site := shop(t)
 	file := scenarioFile(t, site.URL("us"), "steps: [{type: http, url: \"${vars.base}/\", budget: {bytes: 10B}}]\n")
-	code, out, errs := command(t, "run", file)
+	code, out, errs := clitest.Run(t, Main, "run", file)
 	if code != 0 || !strings.Contains(out, "DEGRADED") || !strings.Contains(out, "bytes: got ") || errs != "" {
 		t.Errorf("got status %d, %q, %q; want 0 and the budget that was missed", code, out, errs)
 	}
@@ -219,10 +190,10 @@ func TestRunStoppedInMidRunIsInvalid(t *testing.T) {
 	p := background(t, "run", scenarioFile(t, slow.URL, "steps: [{type: http, url: \"${vars.base}/\"}]\n"))
 	select {
 	case <-reached:
-	case <-p.done:
+	case <-p.Done():
 		t.Fatalf("no request came: %s", p)
 	}
-	if code := p.stop(); code != cli.ExitInvalid || !strings.Contains(p.String(), "INVALID") || !strings.Contains(p.String(), "cause: probe: ") {
+	if code := p.Stop(); code != cli.ExitInvalid || !strings.Contains(p.String(), "INVALID") || !strings.Contains(p.String(), "cause: probe: ") {
 		t.Errorf("got status %d and %s, want %d: who stops a run has not measured a failure", code, p, cli.ExitInvalid)
 	}
 }
@@ -260,7 +231,7 @@ steps:
 		"secrets":          {[]string{apiScenario, "--secrets-dir", filepath.Join(dir, "none")}, []string{"--secrets-dir", "no such file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, out, errs := command(t, append([]string{"run"}, tc.args...)...)
+			code, out, errs := clitest.Run(t, Main, append([]string{"run"}, tc.args...)...)
 			if code != cli.ExitUsage || out != "" {
 				t.Errorf("got status %d and %q, want %d and nothing", code, out, cli.ExitUsage)
 			}
@@ -284,12 +255,12 @@ func noChromium() []string {
 }
 
 func TestRunWithoutChromium(t *testing.T) {
-	code, out, errs := command(t, append([]string{"run", browseScenario}, noChromium()...)...)
+	code, out, errs := clitest.Run(t, Main, append([]string{"run", browseScenario}, noChromium()...)...)
 	if code != cli.ExitInvalid || out != "" || !strings.Contains(errs, "/nonexistent") || !strings.Contains(errs, "apt-get install -y chromium") {
 		t.Errorf("got status %d, %q, %q; want %d and the install command", code, out, errs, cli.ExitInvalid)
 	}
 	site := shop(t)
-	code, _, errs = command(t, append([]string{"run", apiScenario, "--var", "base=" + site.URL("us")}, noChromium()...)...)
+	code, _, errs = clitest.Run(t, Main, append([]string{"run", apiScenario, "--var", "base=" + site.URL("us")}, noChromium()...)...)
 	if code != 0 || errs != "" {
 		t.Errorf("http scenario: got status %d and %q, want 0: it needs no Chromium", code, errs)
 	}
@@ -307,7 +278,7 @@ func TestRootNeedsNoSandbox(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // the rest can only be seen as root
 	}
-	code, out, errs := command(t, "run", browseScenario)
+	code, out, errs := clitest.Run(t, Main, "run", browseScenario)
 	if code != cli.ExitInvalid || out != "" || !strings.Contains(errs, "--no-sandbox") {
 		t.Errorf("got status %d, %q, %q; want %d and an error that names --no-sandbox", code, out, errs, cli.ExitInvalid)
 	}
@@ -393,7 +364,7 @@ func TestSecretsAreFoundAndNeverTold(t *testing.T) {
 		file := scenarioFile(t, base, rest)
 		for _, form := range []string{"text", "json"} {
 			t.Run(name+" "+form, func(t *testing.T) {
-				code, out, errs := command(t, "run", file, "--output", form, "--log-level", "debug")
+				code, out, errs := clitest.Run(t, Main, "run", file, "--output", form, "--log-level", "debug")
 				if code != cli.ExitFailed {
 					t.Errorf("got status %d, want %d, a run with much to tell: %s%s", code, cli.ExitFailed, out, errs)
 				}
@@ -404,7 +375,7 @@ func TestSecretsAreFoundAndNeverTold(t *testing.T) {
 		}
 	}
 	for _, step := range []string{`url: "${vars.base}/${secrets.TOKEN}"`, `url: "${vars.base}/", assert: [{body: "${secrets.TOKEN}"}]`} {
-		code, _, errs := command(t, "run", scenarioFile(t, base, second(step)))
+		code, _, errs := clitest.Run(t, Main, "run", scenarioFile(t, base, second(step)))
 		if code != cli.ExitUsage || !strings.Contains(errs, "want no secret here") || strings.Contains(errs, "hunter2") {
 			t.Errorf("%s: got status %d and %q, want %d: a secret has no business there", step, code, errs, cli.ExitUsage)
 		}
@@ -415,7 +386,7 @@ func TestSecretsAreFoundAndNeverTold(t *testing.T) {
 func TestCheckoutKeepsItsPassword(t *testing.T) {
 	site := shop(t)
 	t.Setenv("LASTMILE_SECRET_SHOP_PASSWORD", demosite.DefaultPassword)
-	code, out, errs := command(t, "run", checkoutScenario, "--var", "base="+site.URL("us"), "--no-sandbox", "--output", "json", "--log-level", "debug")
+	code, out, errs := clitest.Run(t, Main, "run", checkoutScenario, "--var", "base="+site.URL("us"), "--no-sandbox", "--output", "json", "--log-level", "debug")
 	if code != 0 {
 		t.Errorf("got status %d, want 0:\n%s%s", code, out, errs)
 	}
@@ -426,7 +397,7 @@ func TestCheckoutKeepsItsPassword(t *testing.T) {
 
 func TestHelpAndVersion(t *testing.T) {
 	for _, args := range [][]string{nil, {"--help"}, {"run", "--help"}, {"serve", "--help"}, {"--version"}} {
-		if code, out, errs := command(t, args...); code != 0 || out == "" || errs != "" {
+		if code, out, errs := clitest.Run(t, Main, args...); code != 0 || out == "" || errs != "" {
 			t.Errorf("%v: got status %d, %q, %q; want 0 and text on standard output", args, code, out, errs)
 		}
 	}

@@ -19,66 +19,33 @@ import (
 
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
+	"lastmile/internal/cli/clitest"
 	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenariofile"
 	"lastmile/internal/spool"
 )
 
-// patience is how long a test waits for something that must come.
-const patience = 30 * time.Second
-
-// eventually polls until check holds.
-func eventually(t *testing.T, what string, check func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !check() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, patience)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// program is the probe in the background.
-type program struct {
-	output
-	cancel context.CancelFunc
-	done   chan struct{}
-	code   int
-}
+// running is the probe in the background.
+type running struct{ *clitest.Process }
 
 // background starts the program; it is stopped at the end of the test at the latest.
-func background(t *testing.T, args ...string) *program {
+func background(t *testing.T, args ...string) running {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	p := &program{cancel: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		p.code = Main(ctx, args, cli.Streams{In: strings.NewReader(""), Out: p, Err: p})
-	}()
-	t.Cleanup(func() { p.stop() })
-	return p
-}
-
-// stop does what SIGTERM does, and returns the exit status.
-func (p *program) stop() int {
-	p.cancel()
-	<-p.done
-	return p.code
+	return running{clitest.Start(t, Main, args...)}
 }
 
 // get asks the program's own server.
-func (p *program) get(t *testing.T, path string) (status int, body string) {
+func (p running) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
 	var base string
-	eventually(t, "address in the log", func() bool {
+	clitest.Eventually(t, "address in the log", func() bool {
 		if m := regexp.MustCompile(`(http://127\.0\.0\.1:\d+)/metrics`).FindStringSubmatch(p.String()); m != nil {
 			base = m[1]
 		}
 		return base != ""
 	})
-	client := http.Client{Timeout: patience}
+	client := http.Client{Timeout: clitest.Patience}
 	defer client.CloseIdleConnections()
 	response, err := client.Get(base + path)
 	if err != nil {
@@ -93,7 +60,7 @@ func (p *program) get(t *testing.T, path string) (status int, body string) {
 }
 
 // metric reads the one series of a metric whose labels contain all the given pairs.
-func (p *program) metric(t *testing.T, name string, labels ...string) float64 {
+func (p running) metric(t *testing.T, name string, labels ...string) float64 {
 	t.Helper()
 	_, body := p.get(t, "/metrics")
 	lines := bufio.NewScanner(strings.NewReader(body))
@@ -226,12 +193,12 @@ func TestServeRefusesToStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := background(t, tc.args...)
 			select {
-			case <-p.done:
+			case <-p.Done():
 			case <-time.After(10 * time.Second):
 				t.Fatalf("still running after 10 s, want it to give up:\n%s", p)
 			}
-			if p.code != tc.code {
-				t.Errorf("got status %d, want %d", p.code, tc.code)
+			if code := p.Stop(); code != tc.code {
+				t.Errorf("got status %d, want %d", code, tc.code)
 			}
 			for _, want := range tc.want {
 				if !strings.Contains(p.String(), want) {
@@ -257,7 +224,7 @@ func plainServer(t *testing.T) string {
 		srv.Shutdown()
 		srv.WaitForShutdown()
 	})
-	if !srv.ReadyForConnections(patience) {
+	if !srv.ReadyForConnections(clitest.Patience) {
 		t.Fatal("plain server is not ready")
 	}
 	return srv.ClientURL()
@@ -266,7 +233,7 @@ func plainServer(t *testing.T) string {
 // TestServeWaitsForItsHub: a probe without a hub is alive, says what it waits for, and stops when it is told to.
 func TestServeWaitsForItsHub(t *testing.T) {
 	p := background(t, serveArgs(t, "nats://127.0.0.1:1")...)
-	eventually(t, "word of the hub", func() bool { return strings.Contains(p.String(), "bus not reachable yet, trying on") })
+	clitest.Eventually(t, "word of the hub", func() bool { return strings.Contains(p.String(), "bus not reachable yet, trying on") })
 	if status, body := p.get(t, "/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz: got %d %q, want 200", status, body)
 	}
@@ -279,7 +246,7 @@ func TestServeWaitsForItsHub(t *testing.T) {
 	if got := p.metric(t, "lastmile_worker_slots"); got != 4 {
 		t.Errorf("slots: got %v, want 4", got)
 	}
-	if code := p.stop(); code != 0 {
+	if code := p.Stop(); code != 0 {
 		t.Errorf("got status %d, want 0 for a probe that was told to stop:\n%s", code, p)
 	}
 	if n := strings.Count(p.String(), "not reachable"); n != 1 {
@@ -291,14 +258,14 @@ func TestServeIsReadyWhenTheCoordinatorAnswers(t *testing.T) {
 	h := newHall(t, "us")
 	h.answer(t)
 	p := background(t, serveArgs(t, h.url)...)
-	eventually(t, "ready", func() bool {
+	clitest.Eventually(t, "ready", func() bool {
 		status, _ := p.get(t, "/readyz")
 		return status == http.StatusOK
 	})
 	if got := p.metric(t, "lastmile_worker_hub_connected", `region="us"`, `probe="one"`); got != 1 {
 		t.Errorf("hub connected: got %v, want 1", got)
 	}
-	if code := p.stop(); code != 0 || !strings.Contains(p.String(), "probe stopped") {
+	if code := p.Stop(); code != 0 || !strings.Contains(p.String(), "probe stopped") {
 		t.Errorf("got status %d, want 0 and a word in the log:\n%s", code, p)
 	}
 }
@@ -327,7 +294,7 @@ func TestServeOutlivesCorruptMessages(t *testing.T) {
 		strings.Repeat("[", 100_000), `{"run_id":"` + strings.Repeat("x", 100_000) + `"}`,
 	}
 	for _, body := range garbage {
-		if _, err := conn.Request("job.us.http.x.none.1", []byte(body), patience); err != nil {
+		if _, err := conn.Request("job.us.http.x.none.1", []byte(body), clitest.Patience); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -335,7 +302,7 @@ func TestServeOutlivesCorruptMessages(t *testing.T) {
 		t.Fatalf("dispatch: got %v, %v", created, err)
 	}
 	p := background(t, serveArgs(t, h.url, "--http-slots", "1")...)
-	eventually(t, "the run behind the garbage", func() bool {
+	clitest.Eventually(t, "the run behind the garbage", func() bool {
 		return p.metric(t, "lastmile_worker_results_total", `state="passed"`) == 1 && p.metric(t, "lastmile_worker_spool_results") == 0
 	})
 	if got := p.metric(t, "lastmile_worker_assignments_rejected_total"); got != float64(len(garbage)) {
@@ -344,7 +311,7 @@ func TestServeOutlivesCorruptMessages(t *testing.T) {
 	if len(p.String()) > 20_000 {
 		t.Errorf("got %d bytes of log, want the garbage cut short", len(p.String()))
 	}
-	if code := p.stop(); code != 0 {
+	if code := p.Stop(); code != 0 {
 		t.Errorf("got status %d, want 0", code)
 	}
 }
@@ -365,7 +332,7 @@ func TestServeReportsWhatItsPredecessorBegan(t *testing.T) {
 	}
 	background(t, serveArgs(t, h.url, "--data", data)...)
 	came := make(chan runs.Result, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), clitest.Patience)
 	defer cancel()
 	if err := h.bus.Follow(ctx, []string{"us"}, bus.Handler{
 		Result: func(r runs.Result, _ bus.Meta) {
@@ -383,7 +350,7 @@ func TestServeReportsWhatItsPredecessorBegan(t *testing.T) {
 			t.Errorf("got %+v, want %s invalid: died in mid-run", r, a.RunID)
 		}
 	default:
-		t.Errorf("no result came within %s", patience)
+		t.Errorf("no result came within %s", clitest.Patience)
 	}
 }
 
