@@ -97,6 +97,7 @@ func TestStartErrorsSayWhatToDo(t *testing.T) {
 		"negative grace":    {append(serve[:5:5], "--grace=-1s"), "--grace"},
 		"unknown flag":      {[]string{"serve", "--speed", "9"}, "--speed"},
 		"unknown fault":     {append(demo[:7:7], "--fault", "gremlins", "--shop-port", "0", "--listen", "127.0.0.1:0"), "gremlins"},
+		"no Chromium":       {append(demo[:7:7], "--chromium-shell", "/nonexistent", "--chromium-full", "/nonexistent"), "apt-get install"},
 		"shop port":         {append(demo[:7:7], "--shop-port", port, "--listen", "127.0.0.1:0"), "--shop-port"},
 		"horizon":           {[]string{"plan", "--scenarios", scenariosDir, "--horizon", "0s"}, "--horizon"},
 	} {

@@ -84,6 +84,9 @@ type demo struct {
 // run starts everything in the order of need, waits, and stops it in reverse: the plan first, then the probes when their runs have
 // ended, then the coordinator when their results are in, then the shop.
 func (d *demo) run(ctx context.Context) (err error) {
+	if err := d.chromium().Check(d.log); err != nil {
+		return err
+	}
 	if err := d.openShop(ctx); err != nil {
 		return err
 	}
@@ -238,14 +241,19 @@ func (d *demo) probes(server *bus.Server) ([]probe.ServeOptions, error) {
 	return out, nil
 }
 
-// probe describes the probe of a region.
-func (d *demo) probe(region, listen string, server *bus.Server, gate chan struct{}) probe.ServeOptions {
+// chromium says how the probes start their browsers. The demo visits its own shop only, and root has no other way than without the
+// sandbox; probe serve leaves that choice to its operator.
+func (d *demo) chromium() probe.Chromium {
 	chromium := d.command.Chromium
-	// The demo visits its own shop only, and root has no other way; probe serve leaves the choice to its operator.
 	chromium.NoSandbox = chromium.NoSandbox || os.Geteuid() == 0
 	chromium.TempDir = d.command.Data
+	return chromium
+}
+
+// probe describes the probe of a region.
+func (d *demo) probe(region, listen string, server *bus.Server, gate chan struct{}) probe.ServeOptions {
 	return probe.ServeOptions{
-		Chromium: chromium,
+		Chromium: d.chromium(),
 		Secrets:  probe.Secrets{Preset: map[string]string{"SHOP_PASSWORD": demosite.DefaultPassword}},
 		Region:   region, Probe: "demo-" + region,
 		Data:   filepath.Join(d.command.Data, "probe-"+region),

@@ -4,6 +4,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -50,6 +51,30 @@ func (c Chromium) refusal(uid int) error {
 	return nil
 }
 
+// errNoBrowser is in the error of open where the way out is the user's: there is no Chromium, or it may not run like this.
+var errNoBrowser = errors.New("no browser journeys here")
+
+// open finds the browser.
+func (c Chromium) open(log *slog.Logger) (*browser.Runner, error) {
+	chrome, err := browser.New(log, browser.Options{ShellPath: c.ChromiumShell, FullPath: c.ChromiumFull, NoSandbox: c.NoSandbox, TempDir: c.TempDir})
+	if errors.Is(err, browser.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", errNoBrowser, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.refusal(os.Geteuid()); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoBrowser, err)
+	}
+	return chrome, nil
+}
+
+// Check reports why browser journeys cannot run with these flags; nil where they can.
+func (c Chromium) Check(log *slog.Logger) error {
+	_, err := c.open(log)
+	return err
+}
+
 // Secrets holds the flags that say where secrets come from.
 type Secrets struct {
 	SecretsDir string            `help:"Directory with one file for each secret, named like it. Otherwise LASTMILE_SECRET_<NAME> is read." type:"existingdir"`
@@ -78,14 +103,10 @@ func newRunner(log *slog.Logger, probe string, chromium Chromium, secrets Secret
 			return opened(web.Open(ctx, a))
 		},
 	}
-	chrome, err := browser.New(log, browser.Options{
-		ShellPath: chromium.ChromiumShell, FullPath: chromium.ChromiumFull, NoSandbox: chromium.NoSandbox, TempDir: chromium.TempDir,
-	})
-	switch refused := chromium.refusal(os.Geteuid()); {
-	case errors.Is(err, browser.ErrNotFound):
+	chrome, err := chromium.open(log)
+	switch {
+	case errors.Is(err, errNoBrowser):
 		missing = err
-	case err == nil && refused != nil:
-		missing = refused
 	case err != nil:
 		return nil, nil, err
 	default:
