@@ -2,7 +2,9 @@ package app
 
 import (
 	"encoding/json"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -122,5 +124,35 @@ func write(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestServeWithoutHubIsAliveAndNotReady: a coordinator whose NATS is away says so, and ends cleanly when told to.
+func TestServeWithoutHubIsAliveAndNotReady(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	_ = free.Close()
+	p := clitest.Start(t, Main, "serve", "--scenarios", scenariosDir, "--data", t.TempDir(), "--listen", address, "--nats", "nats://127.0.0.1:1")
+	get := func(path string) (status int, body string) {
+		response, err := http.Get("http://" + address + path)
+		if err != nil {
+			return 0, ""
+		}
+		defer func() { _ = response.Body.Close() }()
+		text, _ := io.ReadAll(response.Body)
+		return response.StatusCode, string(text)
+	}
+	clitest.Eventually(t, "health", func() bool {
+		status, _ := get("/healthz")
+		return status == http.StatusOK
+	})
+	if status, body := get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "hub") {
+		t.Errorf("readyz: got %d %q, want 503 and word of the hub", status, body)
+	}
+	if code := p.Stop(); code != 0 {
+		t.Errorf("got status %d, want 0:\n%s", code, p)
 	}
 }

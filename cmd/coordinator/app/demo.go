@@ -106,7 +106,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // closed by the server too; this is for the ways out before it
-	d.unit = newUnit(d.log, d.set, hub, unitOptions{grace: demoGrace, ended: func(r *runs.Result) { d.console.Run(r) }})
+	d.unit = newUnit(d.log, d.set, hub, unitOptions{address: listener.Addr().String(), grace: demoGrace, ended: func(r *runs.Result) { d.console.Run(r) }})
 	d.console = d.newConsole()
 	d.started = time.Now()
 	d.greet(listener)
@@ -205,7 +205,7 @@ func (d *demo) work(ctx context.Context, server *bus.Server, listener net.Listen
 	defer unitGone()
 	unitGroup.Go(func() error {
 		defer unitGone()
-		return broken(d.unit.run(unitCtx, scheduling, listener))
+		return broken(d.coordinate(unitCtx, scheduling, listener))
 	})
 	for _, options := range probes {
 		probeGroup.Go(func() error { return broken(probe.Serve(probeCtx, d.log, options)) })
@@ -218,6 +218,16 @@ func (d *demo) work(ctx context.Context, server *bus.Server, listener net.Listen
 	d.await(working, settleLimit)
 	stopUnit()
 	return errors.Join(err, unitGroup.Wait())
+}
+
+// coordinate runs the coordinator and its metrics until ctx ends or one of the two breaks.
+func (d *demo) coordinate(ctx, scheduling context.Context, listener net.Listener) error {
+	var f front
+	f.unit.Store(d.unit)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.unit.run(ctx, scheduling) })
+	group.Go(func() error { return cli.Serve(ctx, listener, f.handler()) })
+	return group.Wait()
 }
 
 // probes describes the probe of each region.

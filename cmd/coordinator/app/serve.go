@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
+	"lastmile/internal/scenariofile"
 )
 
 // serveCommand is the coordinator as a service.
@@ -42,6 +45,15 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 		return err
 	}
 	defer stopServer(ctx, log, server)
+	var f front
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return cli.Serve(ctx, listener, f.handler()) })
+	group.Go(func() error { return c.work(ctx, log, set, server, &f, listener.Addr().String()) })
+	return group.Wait()
+}
+
+// work reaches the hub and coordinates until ctx ends.
+func (c *serveCommand) work(ctx context.Context, log *slog.Logger, set scenariofile.Set, server *bus.Server, f *front, address string) error {
 	hub, err := bus.Connect(ctx, log, c.connection(server))
 	switch {
 	case err != nil && ctx.Err() != nil: // stopped before there was a hub
@@ -50,7 +62,9 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 		return err
 	}
 	defer closeHub(log, hub)
-	return newUnit(log, set, hub, unitOptions{grace: c.Grace, ended: logRun(log)}).run(ctx, ctx, listener)
+	u := newUnit(log, set, hub, unitOptions{address: address, grace: c.Grace, ended: logRun(log)})
+	f.unit.Store(u)
+	return u.run(ctx, ctx)
 }
 
 // server starts the embedded server, or returns nil where an existing one is used.

@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -39,8 +41,9 @@ type unit struct {
 
 // unitOptions tune a unit.
 type unitOptions struct {
-	grace time.Duration      // from a slot's deadline to its verdict
-	ended func(*runs.Result) // called for each result that entered the ledger after the start
+	address string             // of the metrics, for the log
+	grace   time.Duration      // from a slot's deadline to its verdict
+	ended   func(*runs.Result) // called for each result that entered the ledger after the start
 }
 
 // newUnit connects the rooms.
@@ -64,14 +67,11 @@ func newUnit(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts unitOpti
 }
 
 // run works until ctx ends; no slot is planned after scheduling has ended.
-func (u *unit) run(ctx, scheduling context.Context, listener net.Listener) error {
+func (u *unit) run(ctx, scheduling context.Context) error {
 	if err := u.hub.EnsureStreams(ctx, u.set.Fleet.Regions); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return cli.Serve(ctx, listener, exposition.Handler(u.metrics.WritePrometheus, u.readiness))
-	})
 	group.Go(func() error { return u.hub.ServeHeartbeats(ctx, u.heard) })
 	group.Go(func() error { return u.follow(ctx) })
 	group.Go(func() error {
@@ -83,7 +83,7 @@ func (u *unit) run(ctx, scheduling context.Context, listener net.Listener) error
 		}
 		u.ready.Store(true)
 		u.log.Info("coordinator started", "scenarios", len(u.set.Scenarios), "regions", len(u.set.Fleet.Regions),
-			"metrics", "http://"+listener.Addr().String()+"/metrics")
+			"metrics", "http://"+u.opts.address+"/metrics")
 		return u.plan(ctx, scheduling)
 	})
 	group.Go(func() error { return u.closeMinutes(ctx) })
@@ -197,13 +197,32 @@ func (u *unit) closable(now time.Time) []runs.Verdict {
 	return u.ledger.Closable(now, u.opts.grace, u)
 }
 
+// front answers for a unit, and before there is one: a coordinator that waits for its hub is alive.
+type front struct{ unit atomic.Pointer[unit] }
+
+// handler answers /metrics, /healthz and /readyz.
+func (f *front) handler() http.Handler { return exposition.Handler(f.metrics, f.readiness) }
+
+func (f *front) metrics(w io.Writer) {
+	if u := f.unit.Load(); u != nil {
+		u.metrics.WritePrometheus(w)
+	}
+}
+
+func (f *front) readiness() error {
+	if u := f.unit.Load(); u != nil {
+		return u.readiness()
+	}
+	return errors.New("the hub has not been reached yet")
+}
+
 // readiness says whether the ledger is complete and the bus is there.
 func (u *unit) readiness() error {
 	if !u.ready.Load() {
-		return fmt.Errorf("reading back the results")
+		return errors.New("reading back the results")
 	}
 	if !u.hub.Stats().Connected {
-		return fmt.Errorf("not connected to the bus")
+		return errors.New("not connected to the bus")
 	}
 	return nil
 }

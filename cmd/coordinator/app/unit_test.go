@@ -81,14 +81,10 @@ func TestRestartAccountsForTheAbsence(t *testing.T) {
 	passed(t, hub, first)
 	passed(t, hub, schedule.Next(apiInUS, now.Add(-2*time.Minute)))
 	passed(t, hub, schedule.Next(apiInUS, now.Add(50*365*24*time.Hour)))
-	listener, err := cli.Listen("127.0.0.1:0", "--listen")
-	if err != nil {
-		t.Fatal(err)
-	}
 	u := newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- u.run(ctx, ctx, listener) }()
+	go func() { done <- u.run(ctx, ctx) }()
 	var got runs.Account
 	clitest.Eventually(t, "verdicts on the absence", func() bool {
 		got = u.ledger.Accounts(time.Now())[0]
