@@ -31,6 +31,7 @@ type Console struct {
 	opts     Options
 	accounts func() []runs.Account
 	below    int // lines of the live table under the cursor
+	closed   bool
 }
 
 // New returns a console that draws its table from accounts.
@@ -80,7 +81,7 @@ func (c *Console) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.erase()
-	c.opts.Size = func() Size { return Size{} }
+	c.closed = true
 	fmt.Fprintln(c.out, "\n"+c.table())
 }
 
@@ -96,7 +97,7 @@ const spareLines = 6
 
 func (c *Console) live() bool {
 	size := c.opts.Size()
-	return size.Height > 0 && len(c.accounts())+tableFrame+spareLines <= size.Height
+	return !c.closed && size.Height > 0 && len(c.accounts())+tableFrame+spareLines <= size.Height
 }
 
 // erase removes the live table from the screen.
@@ -135,7 +136,7 @@ func (c *Console) line(r *runs.Result) string {
 	if n := r.Cache.Hits + r.Cache.Misses; n > 0 {
 		cache = fmt.Sprintf("cache %d/%d", r.Cache.Hits, n)
 	}
-	line := fmt.Sprintf("%s  %s  %s %s %s %9s  %-11s", r.StartedAt.Add(r.Duration()).Local().Format(time.TimeOnly), c.paint(mark, color),
+	line := fmt.Sprintf("%s  %s  %s %s %s %9s  %-11s", time.Now().Format(time.TimeOnly), c.paint(mark, color),
 		text.Pad(r.Scenario, 20, ' '), text.Pad(r.Region, 6, ' '), text.Pad(r.Network, 6, ' '), took, cache)
 	if r.Cause != nil {
 		line += "  " + c.paint(causeText(r.Cause), color)

@@ -50,7 +50,7 @@ func TestTableShowsWhatCounts(t *testing.T) {
 
 func TestSmallSamplesAreMarked(t *testing.T) {
 	got := draw(t, 6, Options{})
-	if !strings.Contains(got, "~812 ms") || !strings.Contains(got, "too few runs") {
+	if !strings.Contains(got, "~812 ms") || !strings.Contains(got, "too few for an upper bound") {
 		t.Errorf("got no mark on a P95 over six runs:\n%s", got)
 	}
 }
@@ -88,6 +88,16 @@ func TestLiveTableIsRedrawnInPlace(t *testing.T) {
 	for _, line := range strings.Split(out.String(), "\n") {
 		if len([]rune(line)) > 120+20 {
 			t.Errorf("line of %d characters on a terminal of 120: %q", len([]rune(line)), line)
+		}
+	}
+	for _, width := range []int{80, 100, 120} {
+		out.Reset()
+		c := New(&out, func() []runs.Account { return []runs.Account{account(6)} }, Options{Size: func() Size { return Size{Width: width, Height: 9} }})
+		c.Refresh()
+		for _, line := range strings.Split(out.String(), "\n") {
+			if n := len([]rune(line)); n > width {
+				t.Errorf("terminal of %d: got a line of %d characters: %q", width, n, line)
+			}
 		}
 	}
 	low := New(&out, func() []runs.Account { return []runs.Account{account(6)} }, Options{Size: func() Size { return Size{Width: 120, Height: 8} }})

@@ -1,72 +1,130 @@
 package console
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 )
 
-// tableFrame is how many lines the table has beside its rows: the empty lines around it, header, rule and footnote.
-const tableFrame = 5
+// tableFrame is how many lines the table has beside its rows: the empty lines around it, header, rule and footnotes.
+const tableFrame = 6
 
-// problemWidth is the least width of the last column.
-const problemWidth = 24
+// The widths at which the table gives something up to fit.
+const (
+	narrow       = 100 // below: columns stand closer
+	problemWidth = 24  // least width of the last column; with less it is left out, as the lines of the runs say it too
+)
+
+// header names the columns up to the last problem; the network's is there only where there is more than the unshaped one.
+func header(networks bool) table.Row {
+	row := table.Row{"scenario", "region"}
+	if networks {
+		row = append(row, "network")
+	}
+	return append(row, "runs", "slow", "fail", "inv", "miss", "p95", "n", "cdn hit", "budget")
+}
 
 // table draws all accounts. A P95 without an upper confidence bound is marked: the sample is too small for it to mean much.
 func (c *Console) table() string {
 	accounts := c.accounts()
+	networks := false
+	for i := range accounts {
+		networks = networks || accounts[i].Network != netprofile.None
+	}
+	head := header(networks)
+	rows := make([]table.Row, len(accounts))
+	few := false
+	for i := range accounts {
+		var mark bool
+		rows[i], mark = c.row(&accounts[i], networks)
+		few = few || mark
+	}
 	t := table.NewWriter()
+	t.SetStyle(c.style())
+	t.SuppressTrailingSpaces()
+	configs := make([]table.ColumnConfig, 0, len(head)+1)
+	for n := 3; n <= len(head); n++ {
+		if head[n-1] != "network" {
+			configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+		}
+	}
+	if room := c.roomForProblem(head, rows); room >= problemWidth {
+		head = append(head, "last problem")
+		configs = append(configs, table.ColumnConfig{Number: len(head), WidthMax: room, WidthMaxEnforcer: snip})
+		for i := range rows {
+			rows[i] = append(rows[i], problem(&accounts[i]))
+		}
+	}
+	t.SetColumnConfigs(configs)
+	t.AppendHeader(head)
+	t.AppendRows(rows)
+	return t.Render() + "\n" + c.footnotes(few)
+}
+
+// style has no borders: a header, a rule, columns.
+func (c *Console) style() table.Style {
 	style := table.StyleLight
 	style.Options = table.Options{SeparateHeader: true}
 	style.Format.Header = text.FormatUpper
 	style.Box.PaddingLeft = ""
 	style.Box.PaddingRight = "  "
-	t.SetStyle(style)
-	t.SuppressTrailingSpaces()
-	t.AppendHeader(table.Row{"scenario", "region", "network", "runs", "fail", "inv", "miss", "p95", "n", "cdn hit", "budget", "last problem"})
-	right := []int{4, 5, 6, 7, 8, 9, 10, 11}
-	configs := make([]table.ColumnConfig, 0, len(right)+1)
-	for _, n := range right {
-		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	if width := c.opts.Size().Width; width > 0 && width < narrow {
+		style.Box.PaddingRight = " "
 	}
-	configs = append(configs, table.ColumnConfig{Number: 12, WidthMax: c.problemWidth(accounts), WidthMaxEnforcer: snip})
-	t.SetColumnConfigs(configs)
-	small := false
-	for i := range accounts {
-		row, few := c.row(&accounts[i])
-		small = small || few
-		t.AppendRow(row)
-	}
-	out := t.Render()
-	if small {
-		return out + "\n" + c.paint("~ too few runs for an upper confidence bound of the P95 (n < 72)", text.Faint)
-	}
-	return out + "\n"
+	return style
 }
 
 func snip(s string, width int) string { return text.Snip(s, width, "…") }
 
-// problemWidth is what the terminal leaves for the last column; elsewhere a line may be long.
-func (c *Console) problemWidth(accounts []runs.Account) int {
+// wide is the room for the last column where nobody said how wide the output is.
+const wide = 100
+
+// roomForProblem is what the terminal leaves for the last column.
+func (c *Console) roomForProblem(head table.Row, rows []table.Row) int {
 	width := c.opts.Size().Width
 	if width == 0 {
-		return 100
+		return wide
 	}
-	names := 0
-	for i := range accounts {
-		names = max(names, len(accounts[i].Scenario)+len(accounts[i].Region)+len(accounts[i].Network))
+	padding := len(c.style().Box.PaddingRight)
+	for n := range head {
+		column := text.StringWidthWithoutEscSequences(head[n].(string))
+		for _, row := range rows {
+			column = max(column, text.StringWidthWithoutEscSequences(row[n].(string)))
+		}
+		width -= column + padding
 	}
-	const numbers = 78 // the columns between the names and the last one
-	return max(problemWidth, width-names-numbers)
+	return width - padding
+}
+
+// footnotes explain the columns.
+func (c *Console) footnotes(few bool) string {
+	notes := []string{
+		"slow: over a budget  inv: we could not measure  miss: no result came  n: successful runs in P95",
+		"budget: left of the availability budget",
+	}
+	if few {
+		notes[1] += "  ~: under 72 runs, too few for an upper bound"
+	}
+	out := ""
+	for i, note := range notes {
+		if width := c.opts.Size().Width; width > 0 {
+			note = snip(note, width)
+		}
+		if i > 0 {
+			out += "\n"
+		}
+		out += c.paint(note, text.Faint)
+	}
+	return out
 }
 
 // row is one account; few reports that its P95 has no upper bound.
-func (c *Console) row(a *runs.Account) (row table.Row, few bool) {
+func (c *Console) row(a *runs.Account, networks bool) (row table.Row, few bool) {
 	measured := a.Counts[runs.StatePassed] + a.Counts[runs.StateDegraded] + a.Counts[runs.StateFailed]
 	p95, n := "-", "-"
 	if e := a.Latency[time.Hour].P95; e.N > 0 {
@@ -77,19 +135,28 @@ func (c *Console) row(a *runs.Account) (row table.Row, few bool) {
 	}
 	cache := "-"
 	if ratio, ok := a.CacheRatio(); ok {
-		cache = percent(float64(ratio), 1)
+		cache = percent(float64(ratio))
 	}
-	problem := ""
-	if a.Last != nil {
-		problem = causeText(a.Last)
+	row = table.Row{a.Scenario, a.Region}
+	if networks {
+		row = append(row, a.Network)
 	}
-	return table.Row{
-		a.Scenario, a.Region, a.Network, measured,
+	return append(row,
+		strconv.FormatInt(measured, 10),
+		c.count(a.Counts[runs.StateDegraded], text.FgYellow),
 		c.count(a.Counts[runs.StateFailed], text.FgRed),
 		c.count(a.Counts[runs.StateInvalid], text.FgMagenta),
 		c.count(a.Counts[runs.StateMissing], text.FgMagenta),
-		p95, n, cache, c.budget(a.Budget), problem,
-	}, few
+		p95, n, cache, c.budget(a.Budget),
+	), few
+}
+
+// problem is the newest cause in one line.
+func problem(a *runs.Account) string {
+	if a.Last == nil {
+		return ""
+	}
+	return causeText(a.Last)
 }
 
 // count paints a number that ought to be zero.
@@ -104,7 +171,7 @@ func (c *Console) budget(b *runs.Budget) string {
 	if b == nil {
 		return "-"
 	}
-	left := percent(float64(b.Remaining), 1)
+	left := percent(float64(b.Remaining))
 	switch {
 	case b.Remaining <= 0:
 		return c.paint(left, text.FgRed)
@@ -114,19 +181,11 @@ func (c *Console) budget(b *runs.Budget) string {
 	return left
 }
 
-// percent never rounds up to 100: nine nines are not all.
-func percent(ratio float64, digits int) string {
-	out := strconv.FormatFloat(ratio*100, 'f', digits, 64)
-	if ratio < 1 && out == strconv.FormatFloat(100, 'f', digits, 64) {
-		out = fmt.Sprintf("%.*f", digits, 100-pow10(-digits))
+// percent has one digit and never rounds up to 100: nine nines are not all.
+func percent(ratio float64) string {
+	out := strconv.FormatFloat(ratio*100, 'f', 1, 64)
+	if ratio < 1 && out == "100.0" {
+		out = "99.9"
 	}
 	return out + "%"
-}
-
-func pow10(n int) float64 {
-	v := 1.0
-	for ; n < 0; n++ {
-		v /= 10
-	}
-	return v
 }

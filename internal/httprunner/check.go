@@ -118,7 +118,7 @@ func (r *response) checkBody(a *scenario.Assertion) *runs.Cause {
 	if a.Not {
 		with = "with"
 	}
-	return causef(runs.ClassAssertion, "body: got %d bytes %s it, want %s%q", len(body), with, negated(a.Not), r.show(want))
+	return causef(runs.ClassAssertion, "body: got %d bytes %s it, want %s%q", len(body), with, negated(a.Not), r.show(a.Body)) // as written: what it stands for may be private
 }
 
 // extract puts the step's variables into the scope and returns the cause of the first one that is missing.

@@ -36,8 +36,8 @@ type Openers struct {
 	Browser Opener
 }
 
-// Secrets finds the value of a secret by its name.
-type Secrets func(name string) (vars.Secret, bool)
+// Secrets finds the value of a secret by its name; the error says where it was looked for.
+type Secrets func(name string) (vars.Secret, error)
 
 // Runner runs assignments. It is safe for concurrent use.
 type Runner struct {
@@ -101,12 +101,12 @@ func (r *Runner) Blank(a *runs.Assignment) runs.Result {
 func (r *Runner) resolve(a *runs.Assignment) (map[string]vars.Secret, error) {
 	values := map[string]vars.Secret{}
 	for _, name := range a.Scenario.Secrets {
-		value, ok := r.secrets(name)
-		if !ok {
-			return nil, fault(runs.ClassProbe, "secret %s: not set on this probe", name)
+		value, err := r.secrets(name)
+		if err != nil {
+			return nil, fault(runs.ClassProbe, "secret %s: %w", name, err)
 		}
 		if len(value.Reveal()) < vars.MinSecret {
-			return nil, fault(runs.ClassProbe, "secret %s: got under %d bytes, too short to be redacted safely", name, vars.MinSecret)
+			return nil, fault(runs.ClassProbe, "secret %s: got under %d bytes, want more: a shorter one cannot be redacted safely", name, vars.MinSecret)
 		}
 		values[name] = value
 	}

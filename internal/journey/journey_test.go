@@ -61,9 +61,12 @@ func httpStep(id string) scenario.Step {
 
 func runner(http Executor, secrets map[string]string) *Runner {
 	open := func(context.Context, *runs.Assignment) (Executor, error) { return http, nil }
-	return New(slog.New(slog.DiscardHandler), "probe-1", Openers{HTTP: open}, func(name string) (vars.Secret, bool) {
+	return New(slog.New(slog.DiscardHandler), "probe-1", Openers{HTTP: open}, func(name string) (vars.Secret, error) {
 		value, ok := secrets[name]
-		return vars.Secret(value), ok
+		if !ok {
+			return "", errors.New("not set")
+		}
+		return vars.Secret(value), nil
 	})
 }
 

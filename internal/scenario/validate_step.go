@@ -65,12 +65,12 @@ func (v *stepValidator) keys() bool {
 	have := v.presentKeys()
 	for _, key := range have {
 		if !slices.Contains(commonKeys, key) && !slices.Contains(allowed, key) {
-			v.problem("key "+key, fmt.Sprintf("only keys of a %s step: %s", v.step.Type, strings.Join(allowed, ", ")), key)
+			v.problem("key "+key, fmt.Sprintf("only keys of %s steps: %s", v.step.Type, strings.Join(allowed, ", ")), key)
 		}
 	}
 	for _, key := range required {
 		if !slices.Contains(have, key) {
-			v.problem(absent, fmt.Sprintf("%s, which a %s step needs", key, v.step.Type), key)
+			v.problem(absent, fmt.Sprintf("%s, which %s steps need", key, v.step.Type), key)
 		}
 	}
 	return true
@@ -146,6 +146,7 @@ func (v *stepValidator) templates() {
 	for i, chain := range st.Selectors {
 		for _, selector := range chain {
 			v.template(selector, false, "selectors", strconv.Itoa(i))
+			v.selector(selector, "selectors", strconv.Itoa(i))
 		}
 	}
 	for i, e := range st.AssertedEvents {
@@ -168,7 +169,7 @@ func (v *stepValidator) template(text string, secretsAllowed bool, path ...strin
 			v.problem("${"+name+"}", "no secret here: secrets go into change values and http headers and bodies only", path...)
 			v.used[secret] = true
 		case !v.known[name]:
-			v.problem("${"+name+"}", "a variable that vars, secrets or an earlier step's extract defines", path...)
+			v.problem("${"+name+"}", "what vars, secrets or an earlier step's extract defines: "+strings.Join(sortedKeys(v.known), ", "), path...)
 		case isSecret:
 			v.used[secret] = true
 		}
@@ -195,7 +196,7 @@ func (v *stepValidator) assertion(a *Assertion, path ...string) {
 	}
 	subject := subjects[0]
 	if !slices.Contains(allowed, subject) {
-		v.problem("subject "+subject, fmt.Sprintf("on a %s step one of %s", v.step.Type, strings.Join(allowed, ", ")), append(path, subject)...)
+		v.problem("subject "+subject, fmt.Sprintf("on %s steps one of %s", v.step.Type, strings.Join(allowed, ", ")), append(path, subject)...)
 	}
 	comparators := 0
 	for _, set := range []bool{a.Equals != nil, a.Contains != "", a.Matches != ""} {
@@ -217,11 +218,31 @@ func (v *stepValidator) assertion(a *Assertion, path ...string) {
 		v.template(text, false, append(path, subject)...)
 	}
 	v.regex(a.Matches, append(path, "matches")...)
+	v.jsonPath(a.JSON, append(path, "json")...)
+	for _, selector := range []string{a.Visible, a.Hidden} {
+		v.selector(selector, append(path, subject)...)
+	}
 }
 
 func (v *stepValidator) regex(text string, path ...string) {
 	if _, err := regexp.Compile(text); err != nil {
 		v.problem(strconv.Quote(text), "a regular expression in RE2 syntax", path...)
+	}
+}
+
+// jsonPath catches what people write instead of RFC 9535; the rest shows when it is run.
+func (v *stepValidator) jsonPath(text string, path ...string) {
+	if text != "" && !strings.HasPrefix(text, "$") {
+		v.problem(strconv.Quote(text), "a JSONPath, which begins with $, such as $.items[0].id", path...)
+	}
+}
+
+// foreignSelector matches the notations of other tools: css=x, xpath=x, text=x, role/x, and a bare XPath.
+var foreignSelector = regexp.MustCompile(`^(css|xpath|text|id|role|aria|pierce)=|^role/|^\(*//`)
+
+func (v *stepValidator) selector(text string, path ...string) {
+	if foreignSelector.MatchString(text) {
+		v.problem(strconv.Quote(text), `CSS, or a selector that begins with aria/, text/, xpath/ or pierce/, such as "xpath//div[@id]"`, path...)
 	}
 }
 
@@ -246,6 +267,8 @@ func (v *stepValidator) extractor(name string, x Extractor) {
 		v.problem(fmt.Sprintf("%d sources", sources), "exactly one of json and header, or a regex over the body", "extract", name)
 	}
 	v.regex(x.Regex, "extract", name, "regex")
+	v.jsonPath(x.JSON, "extract", name, "json")
+	v.selector(x.Selector, "extract", name, "selector")
 	v.template(x.Selector, false, "extract", name, "selector")
 	v.known[name] = true
 }

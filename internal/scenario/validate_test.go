@@ -145,6 +145,9 @@ func TestValidate(t *testing.T) {
 		{"extract from http on a page", step(click, func(s *Step) { s.Extract["order"] = Extractor{JSON: "$"} }), []string{"steps.3.extract.order"}},
 		{"extract twice", step(api, func(s *Step) { s.Extract["id"] = Extractor{JSON: "$", Header: "X"} }), []string{"steps.5.extract.id"}},
 		{"extract from a page on http", step(api, func(s *Step) { s.Extract["id"] = Extractor{Selector: "#a"} }), []string{"steps.5.extract.id"}},
+		{"JSONPath of another kind", step(api, func(s *Step) { s.Extract["b"] = Extractor{JSON: "items.0.id"} }), []string{"steps.5.extract.b.json"}},
+		{"XPath without its prefix", step(pw, func(s *Step) { s.Selectors = Selectors{{"//div[@id]"}} }), []string{"steps.2.selectors.0"}},
+		{"another tool's selector", step(pw, func(s *Step) { s.Selectors = Selectors{{"#pay"}, {"css=#pay"}} }), []string{"steps.2.selectors.1"}},
 		{"regular expression of an extract", step(api, func(s *Step) { s.Extract["b"] = Extractor{Regex: "("} }), []string{"steps.5.extract.b.regex"}},
 
 		{"objective name", func(s *Scenario) { s.SLOs[0].Name = "" }, []string{"slos.0.name"}},

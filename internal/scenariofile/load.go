@@ -34,6 +34,9 @@ func Parse(name string, data []byte, fleet scenario.Fleet) (scenario.Scenario, e
 
 // Load reads and parses one scenario file.
 func Load(path string, fleet scenario.Fleet) (scenario.Scenario, error) {
+	if filepath.Base(path) == RegionsFile {
+		return scenario.Scenario{}, fmt.Errorf("load %s: got the list of regions, want a scenario file, or the directory of both", path)
+	}
 	data, err := readFile(path)
 	if err != nil {
 		return scenario.Scenario{}, err

@@ -132,7 +132,7 @@ func syntaxError(err error) (at position, path []string, got, want string) {
 	if strings.Contains(message, "\t") {
 		return at, nil, "a tab", "spaces: YAML has no tabs in its indentation"
 	}
-	return at, nil, "invalid YAML (" + message + ")", wantDocument
+	return at, nil, "invalid YAML (" + message + ")", "valid YAML: the same indentation within a list or mapping, a colon and a space after each key, quotes around texts with @, # or ${...}"
 }
 
 func rootOf(r *report, file *ast.File) ast.Node {

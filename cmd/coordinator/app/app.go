@@ -3,6 +3,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"lastmile/internal/cli"
@@ -28,7 +29,16 @@ func Main(ctx context.Context, args []string, streams cli.Streams) int {
 	about := cli.About{
 		Name: "coordinator", Version: version,
 		Description: "Schedules scripted user journeys for a fleet of probes and accounts for every run.",
-		Vars:        map[string]string{"faults": strings.Join(demosite.FaultNames(), ", ")},
+		Vars:        map[string]string{"faults": faultHelp()},
 	}
 	return cli.Main(ctx, about, &grammar{}, args, streams)
+}
+
+// faultHelp lists the shop's faults with the regions in which they strike by default.
+func faultHelp() string {
+	var out []string
+	for _, name := range demosite.FaultNames() {
+		out = append(out, fmt.Sprintf("%s (%s)", name, demosite.Fault(name).DefaultRegion()))
+	}
+	return strings.Join(out, ", ")
 }

@@ -19,7 +19,7 @@ const scenariosDir = "../../../scenarios"
 
 func TestShippedScenariosAreSound(t *testing.T) {
 	code, out, errs := clitest.Run(t, Main, "validate", scenariosDir)
-	if code != 0 || !strings.Contains(out, "7 scenarios, 28 combinations") {
+	if code != 0 || !strings.Contains(out, "scenarios: 7, combinations of scenario, region and network: 28") {
 		t.Errorf("got status %d, %q, %q; want 0 and 7 scenarios in 4 regions", code, out, errs)
 	}
 }

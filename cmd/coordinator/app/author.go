@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lastmile/internal/cli"
+	"lastmile/internal/netprofile"
 	"lastmile/internal/scenario"
 	"lastmile/internal/scenariofile"
 	"lastmile/internal/schedule"
@@ -57,7 +58,14 @@ func (c *validateCommand) Run(streams cli.Streams) error {
 	for i := range scenarios {
 		combinations += len(scenarios[i].Combinations())
 	}
-	fmt.Fprintf(streams.Out, "%s: %d scenarios, %d combinations of scenario, region and network: all sound\n", c.Path, len(scenarios), combinations)
+	fmt.Fprintf(streams.Out, "%s: scenarios: %d, combinations of scenario, region and network: %d; all sound\n", c.Path, len(scenarios), combinations)
+	for i := range scenarios {
+		for _, name := range scenarios[i].NetworkNames() {
+			if network, ok := netprofile.Lookup(name); ok && network.Emulated() {
+				fmt.Fprintf(streams.Out, "note: %s: network %s is not available yet: its runs will be invalid\n", scenarios[i].Name, name)
+			}
+		}
+	}
 	return nil
 }
 

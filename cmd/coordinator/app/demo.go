@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,7 +30,7 @@ type demoCommand struct {
 	Scenarios
 	For        time.Duration `help:"Stop by itself after so long; 0 = at Ctrl-C." default:"0s"`
 	Output     string        `help:"text: what happens, as it happens. json: a summary at the end on standard output, the rest on standard error." enum:"text,json" default:"text"`
-	Fault      []string      `help:"Switch a fault of the shop on: ${faults}; each with =REGION or =all if need be. May be repeated." placeholder:"FAULT"`
+	Fault      []string      `help:"Switch a fault of the shop on: ${faults}. Each strikes in one region of its own, or with =REGION in another, or with =all. May be repeated." placeholder:"FAULT[=REGION]" sep:"none"`
 	Data       string        `help:"Directory to keep everything in, and to go on from; a new temporary one where empty." type:"path"`
 	Listen     string        `help:"Address for the coordinator's metrics; the probes' follow at the next ports. Port 0 picks free ones." default:"127.0.0.1:9464"`
 	NATSListen string        `name:"nats-listen" help:"Address at which the embedded NATS server can be reached from outside; none where empty."`
@@ -44,6 +45,7 @@ func (c *demoCommand) Run(ctx context.Context, streams cli.Streams, root *gramma
 	if err != nil {
 		return err
 	}
+	temporary := c.Data == ""
 	if err := c.dataDir(); err != nil {
 		return err
 	}
@@ -53,7 +55,11 @@ func (c *demoCommand) Run(ctx context.Context, streams cli.Streams, root *gramma
 	}
 	defer func() { _ = logFile.Close() }()
 	d := &demo{command: c, log: root.Logger(logFile), set: set, streams: streams}
-	return d.run(ctx)
+	err = d.run(ctx)
+	if d.started.IsZero() && temporary { // it never ran: there is nothing to keep
+		err = errors.Join(err, os.RemoveAll(c.Data))
+	}
+	return err
 }
 
 // dataDir makes the directory of the demo.
@@ -84,10 +90,14 @@ type demo struct {
 // run starts everything in the order of need, waits, and stops it in reverse: the plan first, then the probes when their runs have
 // ended, then the coordinator when their results are in, then the shop.
 func (d *demo) run(ctx context.Context) (err error) {
+	faults, err := d.command.faults()
+	if err != nil {
+		return &cli.Status{Code: cli.ExitUsage, Err: err}
+	}
 	if err := d.chromium().Check(d.log); err != nil {
 		return err
 	}
-	if err := d.openShop(ctx); err != nil {
+	if err := d.openShop(ctx, faults); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.site.Close()) }()
@@ -115,21 +125,36 @@ func (d *demo) run(ctx context.Context) (err error) {
 	return errors.Join(err, d.summarise())
 }
 
+// fault is one of the shop's, in one region, or in its default one where the region is empty.
+type fault struct {
+	name   demosite.Fault
+	region string
+}
+
+// faults reads the flags.
+func (c *demoCommand) faults() ([]fault, error) {
+	var out []fault
+	for _, text := range c.Fault {
+		name, region, err := demosite.ParseFault(text)
+		if err != nil {
+			return nil, fmt.Errorf("--fault: %w", err)
+		}
+		out = append(out, fault{name: name, region: region})
+	}
+	return out, nil
+}
+
 // demoGrace is short: everything is on one machine.
 const demoGrace = 5 * time.Second
 
 // openShop starts the shop with its faults and points the scenarios at it.
-func (d *demo) openShop(ctx context.Context) (err error) {
+func (d *demo) openShop(ctx context.Context, faults []fault) (err error) {
 	d.site, err = demosite.Start(ctx, d.log, demosite.Options{Regions: d.set.Fleet.Regions, Port: d.command.ShopPort, PortFlag: "--shop-port"})
 	if err != nil {
 		return err
 	}
-	for _, text := range d.command.Fault {
-		fault, region, err := demosite.ParseFault(text)
-		if err == nil {
-			err = d.site.Faults().Set(fault, region, true)
-		}
-		if err != nil {
+	for _, f := range faults {
+		if err := d.site.Faults().Set(f.name, f.region, true); err != nil {
 			return errors.Join(&cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("--fault: %w", err)}, d.site.Close())
 		}
 	}
@@ -170,7 +195,7 @@ func (d *demo) greet(listener net.Listener) {
 	}
 	d.console.Note("Metrics: http://%s/metrics   Data and log: %s", listener.Addr(), d.command.Data)
 	if active := d.site.Faults().Active(); len(active) > 0 {
-		d.console.Note("Faults switched on: %v", active)
+		d.console.Note("Faults switched on: %s", strings.Join(active, ", "))
 	}
 	if d.command.For > 0 {
 		d.console.Note("Running for %s; Ctrl-C stops earlier.", d.command.For)
@@ -275,7 +300,7 @@ func (d *demo) probe(region, listen string, server *bus.Server, gate chan struct
 // How often the table is drawn: in place on a terminal, as a block of text elsewhere.
 const (
 	liveEvery  = time.Second
-	blockEvery = 15 * time.Second
+	blockEvery = 30 * time.Second
 )
 
 // watch draws the table until ctx ends.

@@ -174,14 +174,27 @@ func (u *unit) closeMinutes(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		for _, v := range u.closable(time.Now()) {
-			if _, err := u.hub.PublishVerdict(ctx, v); err != nil {
+			created, err := u.hub.PublishVerdict(ctx, v)
+			if err != nil {
 				if ctx.Err() == nil {
 					u.log.Warn("verdict not written", "region", v.Region, "minute", v.Minute, "err", err)
 				}
 				break
 			}
+			if created && len(v.Slots) > 0 {
+				u.log.Warn("slots without a result", "region", v.Region, "minute", v.Minute, "slots", len(v.Slots), "reasons", reasons(v))
+			}
 		}
 	}
+}
+
+// reasons counts a verdict's slots by reason.
+func reasons(v runs.Verdict) map[runs.Reason]int {
+	out := map[runs.Reason]int{}
+	for _, s := range v.Slots {
+		out[s.Reason]++
+	}
+	return out
 }
 
 // closable lists the verdicts that are due, as far as the plan is in the books: a minute closed before its last slot was entered

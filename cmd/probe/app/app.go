@@ -46,7 +46,7 @@ type Chromium struct {
 // refusal says why Chromium would not start for a user, before it is tried with every run.
 func (c Chromium) refusal(uid int) error {
 	if uid == 0 && !c.NoSandbox {
-		return errors.New("start chromium as root: its sandbox does not work for root; run as another user, or with --no-sandbox where every visited page is trusted")
+		return errors.New("chromium's sandbox does not work for root: run as another user, or with --no-sandbox where every visited page is trusted")
 	}
 	return nil
 }
@@ -81,18 +81,24 @@ type Secrets struct {
 	Preset     map[string]string `kong:"-"` // given by a program that embeds the probe; wins
 }
 
-// lookup finds a secret's value.
-func (s Secrets) lookup(name string) (vars.Secret, bool) {
+// lookup finds a secret's value: a file wins over the environment. A file that is there and cannot be read is an error.
+func (s Secrets) lookup(name string) (vars.Secret, error) {
 	if value, ok := s.Preset[name]; ok {
-		return vars.Secret(value), true
+		return vars.Secret(value), nil
 	}
 	if s.SecretsDir != "" {
-		if body, err := os.ReadFile(filepath.Join(s.SecretsDir, filepath.Base(name))); err == nil {
-			return vars.Secret(strings.TrimRight(string(body), "\r\n")), true
+		body, err := os.ReadFile(filepath.Join(s.SecretsDir, filepath.Base(name)))
+		if err == nil {
+			return vars.Secret(strings.TrimRight(string(body), "\r\n")), nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return "", err
 		}
 	}
-	value, ok := os.LookupEnv("LASTMILE_SECRET_" + name)
-	return vars.Secret(value), ok
+	if value, ok := os.LookupEnv("LASTMILE_SECRET_" + name); ok {
+		return vars.Secret(value), nil
+	}
+	return "", fmt.Errorf("not set on this probe: set LASTMILE_SECRET_%s, or put a file %s into --secrets-dir", name, name)
 }
 
 // newRunner wires the step loop to its executors. Where there is no Chromium, the runner has no browser and missing says why.

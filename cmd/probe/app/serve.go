@@ -77,7 +77,7 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 	}
 	if missing != nil {
 		if o.BrowserSlots > 0 {
-			log.Warn("no Chromium: only scenarios without browser steps will run here", "err", missing)
+			log.Warn("no browser runs here, only scenarios without browser steps", "err", missing)
 		}
 		o.BrowserSlots = 0
 	}

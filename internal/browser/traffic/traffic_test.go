@@ -147,6 +147,9 @@ func TestClassOfNetError(t *testing.T) {
 		"net::ERR_CONNECTION_TIMED_OUT":   runs.ClassTimeout,
 		"net::ERR_CERT_DATE_INVALID":      runs.ClassTLS,
 		"net::ERR_SSL_PROTOCOL_ERROR":     runs.ClassTLS,
+		"net::ERR_INTERNET_DISCONNECTED":  runs.ClassProbe,
+		"net::ERR_NETWORK_CHANGED":        runs.ClassProbe,
+		"net::ERR_INSUFFICIENT_RESOURCES": runs.ClassProbe,
 		"net::ERR_HTTP2_PROTOCOL_ERROR":   runs.ClassScript,
 		"net::ERR_TOO_MANY_REDIRECTS":     runs.ClassScript,
 		"something Chromium never said !": runs.ClassScript,
@@ -170,4 +173,50 @@ func FuzzEvents(f *testing.F) {
 			t.Errorf("got %+v, want no query or fragment in a URL", got)
 		}
 	})
+}
+
+func TestRevalidationKnownLate(t *testing.T) {
+	log := newLog()
+	feed(log, sent, strings.Replace(received, `"status":200`, `"status":200,"fromDiskCache":true`, 1), finished, extra2)
+	got, _ := log.Requests()
+	if r := got[0]; r.Status != 304 || r.BrowserCache != "" || r.Bytes != 1234 || r.Phases.Wait == nil || r.Phases.Receive == nil {
+		t.Errorf("revalidated: got %+v, want the bytes and phases of the answer", r)
+	}
+}
+
+func TestBodyThatNeverEnds(t *testing.T) {
+	for name, end := range map[string][]string{
+		"under way": nil,
+		"broken":    {`loadingFailed {"requestId":"1","timestamp":10.2,"errorText":"net::ERR_CONNECTION_RESET"}`},
+	} {
+		log := newLog()
+		feed(log, append([]string{sent, received}, end...)...)
+		got, _ := log.Requests()
+		if p := got[0].Phases; p.Connect == nil || p.Wait == nil || p.Receive != nil {
+			t.Errorf("%s: got %+v, want all phases but receive", name, p)
+		}
+	}
+}
+
+func TestOddURLs(t *testing.T) {
+	log := newLog()
+	feed(log, strings.Replace(sent, "a.example/x", "b.example/100%/x", 1))
+	got, _ := log.Requests()
+	if len(got) != 1 || got[0].URL != "https://b.example/100%25/x" || log.Forbidden() != "b.example" {
+		t.Errorf("bare per cent sign: got %+v, forbidden %q, want an account of it", got, log.Forbidden())
+	}
+}
+
+func TestDocumentsOverTheLimit(t *testing.T) {
+	log := newLog()
+	for i := range maxRequests {
+		feed(log, strings.NewReplacer(`"1"`, fmt.Sprintf(`"r%d"`, i), "Document", "Image").Replace(sent))
+	}
+	feed(log, sent, received)
+	if kept, dropped := log.Requests(); len(kept) != maxRequests || dropped != 1 {
+		t.Errorf("got %d kept and %d dropped, want %d and 1", len(kept), dropped, maxRequests)
+	}
+	if hop := log.Document("1"); hop == nil || hop.PageStatus != 200 {
+		t.Errorf("document over the limit: got %+v, want its status: it decides over the step", hop)
+	}
 }
