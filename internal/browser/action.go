@@ -52,8 +52,9 @@ func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Sco
 	err := a.run(ctx)
 	a.out.DurationMS = max(0, float64(time.Since(started)-a.ours)/float64(time.Millisecond))
 	if now, _ := s.tab.Document(); err == nil && now.Commits > before.Commits {
-		a.settle(ctx, started)
-		a.vitals(ctx)
+		limit := time.Now().Add(settleCap)
+		a.settle(ctx, started, limit)
+		a.vitals(ctx, limit)
 	}
 	cause, err := a.judge(ctx, err)
 	var forbidden string
@@ -105,9 +106,14 @@ func (a *action) judge(ctx context.Context, err error) (*runs.Cause, error) {
 	if err == nil {
 		return nil, nil
 	}
+	if fault := a.session.browser.Fault(err); fault != nil { // what a dying browser says of the target is not to be believed
+		return nil, fault
+	}
 	var f *failure
 	failed := errors.As(err, &f)
 	switch {
+	case errors.As(err, new(*runs.Fault)):
+		return nil, fmt.Errorf("step %s: %w", a.step.ID, err)
 	case failed && ctx.Err() == nil:
 		return &runs.Cause{Class: f.class, Detail: f.detail}, nil
 	case errors.Is(err, tab.ErrGone):
@@ -133,23 +139,31 @@ const (
 )
 
 // settle waits until the page is quiet. A page that is not in time is left as it is.
-func (a *action) settle(ctx context.Context, started time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, settleCap)
+func (a *action) settle(ctx context.Context, started, limit time.Time) {
+	ctx, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
-	if last, ok := a.session.tab.Settle(ctx, quiet); ok {
+	if last, ok := a.session.tab.Settle(ctx, a.session.quiet); ok {
 		settled := max(float64(last.Sub(started))/float64(time.Millisecond), a.out.DurationMS)
 		a.out.SettledMS = &settled
 	}
 }
 
-// vitals reads the web vitals of the document that the step led to. A page without them (no paint) is none the worse.
-func (a *action) vitals(ctx context.Context) {
-	got, err := evaluate[*runs.Vitals](ctx, a.session, `() => globalThis.lastmileVitals?.read() ?? null`, nil)
-	if err != nil || got == nil {
+// vitals reads the web vitals of the document that the step led to. A page that needs no more requests may still be busy with its
+// first paint, so that it is given the rest of the time. A page without vitals (no paint) is none the worse.
+func (a *action) vitals(ctx context.Context, limit time.Time) {
+	attempts := a.out.Attempts
+	defer func() { a.out.Attempts = attempts }()
+	err := a.poll(ctx, pollEvery, func() (bool, error) {
+		got, err := evaluate[*runs.Vitals](ctx, a.session, `() => globalThis.lastmileVitals?.read() ?? null`, nil)
+		if err != nil {
+			return time.Now().After(limit), err
+		}
+		if got != nil && *got != (runs.Vitals{}) {
+			a.out.Vitals = got
+		}
+		return got == nil || got.FCP != nil && got.LCP != nil || time.Now().After(limit), nil
+	})
+	if err != nil {
 		a.session.log.Debug("no vitals", "step", a.step.ID, "err", err)
-		return
-	}
-	if *got != (runs.Vitals{}) {
-		a.out.Vitals = got
 	}
 }

@@ -83,6 +83,7 @@ func testRunner(t testing.TB, opts Options) *Runner {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.quiet = 50 * time.Millisecond // the site is near, and most tests do not care
 	return r
 }
 

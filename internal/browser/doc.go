@@ -11,12 +11,15 @@
 // # What a step's duration is
 //
 // DurationMS is the time that a person would wait: from the step's start until its action is done, its navigation has loaded, its
-// assertions hold and its extractions have found their values. The time our own scripts run in the page (measured inside it, so
-// that a page too busy to answer is not mistaken for our work), queries of the accessibility tree and the two frames in which we
-// check that an element does not move are subtracted. Time spent waiting for a late, covered or disabled element is
-// the page's and counts; it is known to a poll interval (50 ms, waitForElement 100 ms). SettledMS runs from the step's start to
-// the last activity before 500 ms without a request in flight; it is nil when the page did not become quiet within 2 s of the end
-// of the step, and it is never part of DurationMS.
+// assertions hold and its extractions have found their values. Of each look that found what it looked for, the time our own scripts
+// ran in the page (measured inside it, so that a page too busy to answer is not mistaken for our work), the queries of the
+// accessibility tree and the two frames in which we check that an element does not move are subtracted. Time spent waiting for a
+// late, covered or disabled element is the page's and counts, looks in vain included; it is known to a poll interval (50 ms,
+// waitForElement 100 ms) and one look.
+//
+// SettledMS runs from the step's start to the last activity before 500 ms without a request in flight; it is nil when the page did
+// not become quiet within 2 s of the end of the step, and it is never part of DurationMS. Web vitals are read after that, or after
+// the first paint where that is later but still within the 2 s.
 //
 // Devices are Lighthouse's: desktop is 1350x940, moto-g-power 412x823 at 1.75 with touch and a CPU slowed down four times. Both
 // bear the user agent of a plain Chrome.
@@ -24,5 +27,6 @@
 // # What goes wrong
 //
 // What is wrong with the target (no answer, an error status, an element that never came) is a failed step with its cause.
-// Chromium crashing or hanging is a *runs.Fault. A page whose script never yields is the target's: the step times out.
+// Chromium crashing or hanging is a *runs.Fault, and so is a machine without a network, sockets or memory. A page whose script
+// never yields is the target's: the step times out.
 package browser

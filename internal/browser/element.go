@@ -172,13 +172,18 @@ const (
 	pollElements = 100 * time.Millisecond // waitForElement, as in Recorder
 )
 
-// poll calls try until it is done or fails, with a pause in between. A document replaced in mid-try is no failure.
+// poll calls try until it is done or fails, with a pause in between. A document replaced in mid-try is no failure. What a try that was
+// not done took of our own time is no longer ours: a person waited meanwhile.
 func (a *action) poll(ctx context.Context, every time.Duration, try func() (bool, error)) error {
 	timer := time.NewTimer(every)
 	defer timer.Stop()
 	for {
 		a.out.Attempts++
+		ours := a.ours
 		done, err := try()
+		if !done {
+			a.ours = ours
+		}
 		if err != nil && !errors.Is(err, errStale) {
 			return err
 		}

@@ -18,6 +18,7 @@ import (
 
 // A person waits while our looks find nothing: only the look that finds is ours.
 func TestFailedLooksAreWaiting(t *testing.T) {
+	t.Parallel()
 	url := site(t)
 	j := open(t, scenario.Scenario{}, Options{})
 	j.pass(navigate(url + "/stuck.html"))
@@ -40,6 +41,7 @@ func TestFailedLooksAreWaiting(t *testing.T) {
 
 // What was pressed may take the document away while we look whether it worked.
 func TestChangeThatLeaves(t *testing.T) {
+	t.Parallel()
 	url := site(t)
 	j := open(t, scenario.Scenario{}, Options{})
 	j.pass(navigate(url + "/stuck.html"))
@@ -49,6 +51,7 @@ func TestChangeThatLeaves(t *testing.T) {
 }
 
 func TestTypedFieldsAreReplaced(t *testing.T) {
+	t.Parallel()
 	url := site(t)
 	j := open(t, scenario.Scenario{}, Options{})
 	j.pass(navigate(url + "/stuck.html"))
@@ -60,12 +63,14 @@ func TestTypedFieldsAreReplaced(t *testing.T) {
 }
 
 func TestStatusOfOddPath(t *testing.T) {
+	t.Parallel()
 	url := site(t)
 	j := open(t, scenario.Scenario{}, Options{})
 	j.fails(navigate(url+"/100%/missing"), runs.ClassHTTP4xx, "got 400")
 }
 
 func TestProbeWithoutNetwork(t *testing.T) {
+	t.Parallel()
 	j := open(t, scenario.Scenario{}, Options{})
 	_, err := j.do(navigate("chrome://network-error/-106"))
 	var fault *runs.Fault
@@ -76,6 +81,7 @@ func TestProbeWithoutNetwork(t *testing.T) {
 
 // A browser that does not even read its pipe must not block the watchdog.
 func TestHangWithFullPipe(t *testing.T) {
+	t.Parallel()
 	url := site(t)
 	j := open(t, scenario.Scenario{}, Options{PingEvery: 200 * time.Millisecond, PingLimit: 700 * time.Millisecond})
 	j.pass(navigate(url + "/done.html"))
@@ -115,7 +121,7 @@ func broken(t *testing.T, script string) *runs.Fault {
 	if now := openFiles(t); now > files {
 		t.Errorf("open files: got %d, want the %d of before", now, files)
 	}
-	for range 100 { // a goroutine that has ended is counted until it is next scheduled
+	for range 10_000 { // a goroutine that has ended is counted until it is next scheduled
 		if runtime.NumGoroutine() <= goroutines {
 			break
 		}
@@ -156,7 +162,7 @@ func TestLaunchFailures(t *testing.T) {
 		{"last words behind a dump", `echo "[1:FATAL:x.cc:1] Out of luck" >&2; i=0; while [ $i -lt 300 ]; do echo "#$i 0x5581d0c1f4e2"; i=$((i+1)); done >&2; exit 1`,
 			runs.ClassBrowserCrash, []string{"Out of luck"}},
 		{"silent", "exit 0", runs.ClassBrowserCrash, []string{"exit status 0"}},
-		{"stray child", "setsid sleep 300 & exit 3", runs.ClassBrowserCrash, []string{"exit status 3"}},
+		{"stray child", "setsid sleep 300 & sleep 0.2; exit 3", runs.ClassBrowserCrash, []string{"exit status 3"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			fault := broken(t, tt.script)
@@ -169,5 +175,16 @@ func TestLaunchFailures(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A page that paints late must not pass for one without vitals: no budget would see it.
+func TestLatePaint(t *testing.T) {
+	t.Parallel()
+	url := site(t)
+	j := open(t, scenario.Scenario{}, Options{})
+	got := j.pass(navigate(url + "/latepaint.html"))
+	if v := got.Vitals; v == nil || v.FCP == nil || v.LCP == nil || *v.LCP < 690 {
+		t.Errorf("vitals: got %+v, want a largest contentful paint after 700 ms", v)
 	}
 }

@@ -24,6 +24,7 @@ type Runner struct {
 	log      *slog.Logger
 	chromium *chromium.Installation
 	launches chan struct{}
+	quiet    time.Duration // how long without a request makes a page quiet
 }
 
 // New looks for Chromium. It fails when there is neither engine, or when a path in opts does not lead to a program; the error names
@@ -33,7 +34,7 @@ func New(log *slog.Logger, opts Options) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runner{log: log, chromium: found, launches: make(chan struct{}, max(opts.Launches, 1))}, nil
+	return &Runner{log: log, chromium: found, launches: make(chan struct{}, max(opts.Launches, 1)), quiet: quiet}, nil
 }
 
 // Version returns the version of the engine that scenarios get by default, such as "Chromium 156.0.8078.79".
@@ -58,7 +59,7 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error)
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: got device %q, want one of %s",
 			a.Scenario.Device, strings.Join(scenario.Devices(), ", "))}
 	}
-	s := &Session{log: r.log, device: dev, tab: tab.New(&a.Scenario, dev)}
+	s := &Session{log: r.log, device: dev, quiet: r.quiet, tab: tab.New(&a.Scenario, dev)}
 	browser, err := r.chromium.Start(chromium.Spec{
 		Engine: a.Scenario.Engine, Width: dev.Width, Height: dev.Height, AllowHosts: a.Scenario.AllowHosts,
 	}, s.tab.Event)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"lastmile/internal/browser/chromium"
 	"lastmile/internal/browser/tab"
@@ -14,6 +15,7 @@ import (
 type Session struct {
 	log     *slog.Logger
 	device  tab.Device
+	quiet   time.Duration
 	browser *chromium.Browser
 	tab     *tab.Tab
 	world   world // where our scripts live in the current document

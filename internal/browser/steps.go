@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ func (a *action) navigate(ctx context.Context) error {
 	case err != nil:
 		return err
 	case got.ErrorText != "":
-		return a.netFailure(traffic.PlainURL(url), got.ErrorText, got.LoaderID)
+		return a.netFailure(url, got.ErrorText, got.LoaderID)
 	case got.LoaderID == "": // within the document
 		return nil
 	}
@@ -62,8 +63,8 @@ func (a *action) loaded(ctx context.Context, wanted func(tab.Document) bool) err
 func (a *action) answered() error {
 	doc, _ := a.session.tab.Document()
 	response, _ := a.session.tab.Response(doc.Loader)
-	if doc.Failed && response.Error != "" && response.PageStatus < 400 {
-		return failf(traffic.ClassOfNetError(response.Error), "load %s: %s", traffic.PlainURL(doc.URL), response.Error)
+	if doc.Failed && response.PageStatus < 400 {
+		return notLoaded(doc.URL, cmp.Or(response.Error, "Chromium shows an error page"))
 	}
 	return a.httpStatus(response.PageStatus)
 }
@@ -78,7 +79,16 @@ func (a *action) netFailure(url, text string, loader cdp.LoaderID) error {
 	if status >= 400 { // and the step asks for that status
 		return nil
 	}
-	return failf(traffic.ClassOfNetError(text), "load %s: %s", url, text)
+	return notLoaded(url, text)
+}
+
+// notLoaded is the failure of the network to bring a document. Where that is this machine's own, it is a fault.
+func notLoaded(url, text string) error {
+	class := traffic.ClassOfNetError(text)
+	if class == runs.ClassProbe {
+		return &runs.Fault{Class: class, Err: fmt.Errorf("load %s: %s", traffic.PlainURL(url), text)}
+	}
+	return failf(class, "load %s: %s", traffic.PlainURL(url), text)
 }
 
 // httpStatus fails on 4xx and 5xx, unless an assertion asks for that very status.
@@ -164,11 +174,21 @@ func (a *action) change(ctx context.Context) error {
 	if err != nil {
 		return failf(scriptFault, "%v", err)
 	}
-	at, err := a.ready(ctx, l, options{})
-	if err != nil {
-		return err
+	for {
+		at, err := a.ready(ctx, l, options{})
+		if err == nil {
+			err = a.put(ctx, l, at.Kind, value)
+		}
+		if !errors.Is(err, errStale) || ctx.Err() != nil {
+			return err
+		}
+		// The document was replaced before anything was put into it: the element is looked for again.
 	}
-	switch at.Kind {
+}
+
+// put gives the element that ready found the value, as its kind asks for.
+func (a *action) put(ctx context.Context, l *lookup, kind, value string) error {
+	switch kind {
 	case "select":
 		return a.choose(ctx, l, value)
 	case "toggle":
@@ -185,9 +205,14 @@ func (a *action) change(ctx context.Context) error {
 	return failf(scriptFault, "change %s: the element is not a form field", a.out.Selector)
 }
 
-// edit calls a function of change.js on the element that ready found.
+// edit calls a function of change.js on the element that ready found. The error is errStale when its document has gone.
 func (a *action) edit(ctx context.Context, function, value string) (edited, error) {
-	return evaluate[edited](ctx, a.session, `([f, value]) => lastmile.change[f](value)`, []any{function, value})
+	got, err := evaluate[edited](ctx, a.session,
+		`([f, value]) => lastmile.current ? lastmile.change[f](value) : { state: "gone" }`, []any{function, value})
+	if err == nil && got.State == "gone" {
+		err = errStale
+	}
+	return got, err
 }
 
 type edited struct {
@@ -199,8 +224,11 @@ type edited struct {
 func (a *action) choose(ctx context.Context, l *lookup, value string) error {
 	return a.poll(ctx, pollEvery, func() (bool, error) {
 		got, err := a.edit(ctx, "select", value)
-		if err != nil || got.State == "done" {
-			return true, err
+		if err == nil && got.State == "done" {
+			return true, nil
+		}
+		if err != nil && !errors.Is(err, errStale) {
+			return false, err
 		}
 		_, err = a.ready(ctx, l, options{}) // the select may have been replaced with its options
 		a.doing = "waiting for the option in " + a.out.Selector
@@ -224,6 +252,9 @@ func (a *action) toggle(ctx context.Context, l *lookup, value string) error {
 		return err
 	}
 	got, err = a.edit(ctx, "toggle", value)
+	if errors.Is(err, errStale) {
+		return nil // the page took the press and moved on
+	}
 	if err == nil && got.State != "done" {
 		err = failf(scriptFault, "change %s: the control did not change when it was pressed", a.out.Selector)
 	}
@@ -246,6 +277,9 @@ func (a *action) typeText(ctx context.Context, value string) error {
 	limit := time.Now().Add(keepLimit)
 	return a.poll(ctx, pollEvery, func() (bool, error) {
 		got, err := a.edit(ctx, "holds", value)
+		if errors.Is(err, errStale) {
+			return true, nil // the page took the text and moved on
+		}
 		if err == nil && got.State != "done" && time.Now().After(limit) {
 			err = failf(scriptFault, "change %s: the field did not keep the text: got %d characters that differ, want %d",
 				a.out.Selector, got.Got, len([]rune(value)))

@@ -117,6 +117,15 @@ func TestOptionalStepAndBudgetDegrade(t *testing.T) {
 	}
 }
 
+func TestLCPBudgetThatCannotBeCheckedSaysSo(t *testing.T) {
+	home := httpStep("home")
+	home.Budget = &scenario.Budget{LCP: scenario.Duration(time.Second)}
+	got := runner(&script{}, nil).Run(t.Context(), assignment(home))
+	if got.State != runs.StatePassed || len(got.Steps[0].Warnings) != 1 {
+		t.Errorf("got %s %v, want passed with a warning that no LCP was reported", got.State, got.Steps[0].Warnings)
+	}
+}
+
 func TestOurFaultIsInvalidNeverFailed(t *testing.T) {
 	crash := func(context.Context) (runs.Step, error) {
 		return runs.Step{}, &runs.Fault{Class: runs.ClassBrowserCrash, Err: errors.New("renderer gone")}

@@ -87,14 +87,17 @@ func (b *Browser) await() {
 	select {
 	case <-b.closing:
 	case <-b.proc.exited:
-		how := b.proc.err
-		if how == nil {
-			how = errors.New("exit status 0")
-		}
-		b.Fail(runs.ClassBrowserCrash, fmt.Errorf("chromium ended: %w; it last said %q", how, b.proc.stderr.lastWords()))
 		b.proc.kill() // whatever of the group is left
+		select {
+		case <-b.proc.drained: // its last words have come
+		case <-time.After(lastWordsLimit):
+		}
+		b.Fail(b.proc.obituary())
 	}
 }
+
+// lastWordsLimit bounds the wait for what a dead browser had to say.
+const lastWordsLimit = 500 * time.Millisecond
 
 // watch pings the browser: a stopped or dead-locked process would otherwise hold the run until its deadline and be taken for a
 // slow target.
@@ -113,25 +116,37 @@ func (b *Browser) watch() {
 	}
 }
 
-// Ping asks the browser for a sign of life and waits for it. Where none comes in time, the browser is killed: see Fault.
+// Ping asks the browser for a sign of life and waits for it. Where none comes in time, the browser is killed: see Fault. The time is
+// kept apart from the call, which cannot even be sent to a browser that no longer reads a full pipe: it ends with the browser.
 func (b *Browser) Ping() {
-	ctx, cancel := context.WithTimeout(context.Background(), b.opts.PingLimit)
-	defer cancel()
-	_, err := Call(ctx, b.Endpoint(""), browser.GetVersion, cdp.Empty{})
-	if errors.Is(err, context.DeadlineExceeded) {
+	killed := make(chan struct{})
+	timer := time.AfterFunc(b.opts.PingLimit, func() {
+		defer close(killed)
 		b.Fail(runs.ClassBrowserHang, fmt.Errorf("chromium gave no answer for %s", b.opts.PingLimit))
 		b.proc.kill()
+	})
+	// Whatever the answer, it is a sign of life; a lost connection has its own reason.
+	_, _ = Call(context.Background(), b.Endpoint(""), browser.GetVersion, cdp.Empty{})
+	if !timer.Stop() {
+		<-killed
 	}
 }
 
-// Fault returns what broke the browser, nil while nothing has. Where err says that the connection was lost, Fault waits for the
-// reason, which may come a moment later.
+// Fault returns what broke the browser, nil while nothing has. Where the connection was lost, as err may be the first to say, Fault
+// waits for the reason, which may come a moment later.
 func (b *Browser) Fault(err error) *runs.Fault {
-	if errors.Is(err, ErrLost) {
+	lost := errors.Is(err, ErrLost)
+	select {
+	case <-b.Lost():
+		lost = true
+	default:
+	}
+	if lost {
 		select {
 		case <-b.broken:
-		case <-time.After(time.Second):
-			b.Fail(runs.ClassBrowserCrash, err)
+		case <-b.closing:
+		case <-time.After(2 * lastWordsLimit):
+			b.Fail(runs.ClassBrowserCrash, errors.Join(err, ErrLost))
 		}
 	}
 	b.mu.Lock()

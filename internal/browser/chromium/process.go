@@ -2,6 +2,7 @@ package chromium
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"lastmile/internal/runs"
 )
 
 // process is one Chromium with all its children, which are the process group it leads.
@@ -26,7 +29,8 @@ type process struct {
 	err    error         // how it ended; valid after exited
 
 	stderr  tail
-	drained chan struct{} // closed when nobody holds stderr any more
+	diag    *os.File      // where stderr is read from
+	drained chan struct{} // closed when stderr has been read to its end
 }
 
 // startProcess runs the binary with its debugging pipe on file descriptors 3 and 4. The kernel kills it if this process dies.
@@ -50,7 +54,7 @@ func startProcess(binary string, args, env []string, dir string) (*process, erro
 	cmd.Env, cmd.Dir, cmd.Stderr = env, dir, diag.w
 	cmd.ExtraFiles = []*os.File{in.r, out.w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &process{exited: make(chan struct{}), drained: make(chan struct{})}
+	p := &process{diag: diag.r, exited: make(chan struct{}), drained: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// Pdeathsig fires when the thread that forked ends, so the thread stays ours until the child is gone.
@@ -74,8 +78,7 @@ func startProcess(binary string, args, env []string, dir string) (*process, erro
 	p.pipe = chromedp.NewPipeConn(out.r, in.w)
 	go func() {
 		defer close(p.drained)
-		_, _ = io.Copy(&p.stderr, diag.r) // ends with the last process that holds the other end
-		_ = diag.r.Close()
+		_, _ = io.Copy(&p.stderr, diag.r) // ends with the last process that holds the other end, or with stop
 	}()
 	return p, nil
 }
@@ -92,7 +95,11 @@ const stopLimit = 5 * time.Second
 // are reaped here when this process is their new parent (see adoptOrphans, and PID 1). That comes after os/exec has reaped the
 // leader, so that the two never race for a process.
 func (p *process) stop(dir string) error {
-	defer func() { _ = p.pipe.Close() }()
+	defer func() {
+		_ = p.pipe.Close()
+		_ = p.diag.Close()
+		<-p.drained
+	}()
 	deadline := time.Now().Add(stopLimit)
 	p.kill()
 	select {
@@ -111,13 +118,12 @@ func (p *process) stop(dir string) error {
 		}
 		time.Sleep(2 * time.Millisecond) // the kernel tells no one when an adopted process group empties
 	}
-	for !swept(dir) {
+	for strays := map[int]bool{}; !swept(dir, strays); {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("stop chromium: got a process of %s alive %s after SIGKILL, want none", dir, stopLimit)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	<-p.drained
 	return nil
 }
 
@@ -125,9 +131,10 @@ func (p *process) stop(dir string) error {
 // be turned off in Debian's build, and ends when its browser does.
 const crashHandler = "chrome_crashpad"
 
-// swept kills the processes outside the group that work in the run directory, reaps the crash handlers that were left to us, and
-// reports whether there was nothing to do.
-func swept(dir string) bool {
+// swept kills the processes outside the group that work in the run directory, by their command line or by the environment that we
+// gave them, and remembers them as strays. It reaps strays and crash handlers that were left to us, and reports whether there was
+// nothing to do.
+func swept(dir string, strays map[int]bool) bool {
 	entries, err := filepath.Glob("/proc/[0-9]*")
 	clean := err == nil
 	for _, entry := range entries {
@@ -146,15 +153,16 @@ func swept(dir string) bool {
 			continue
 		}
 		if state == "Z" {
-			if name == crashHandler && parent == os.Getpid() {
+			if (name == crashHandler || strays[pid]) && parent == os.Getpid() {
 				_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // ECHILD: another run's sweep was faster
 			}
 			continue
 		}
-		line, err := os.ReadFile(filepath.Join(entry, "cmdline"))
-		if err == nil && bytes.Contains(line, []byte(dir+"/")) {
+		line, _ := os.ReadFile(filepath.Join(entry, "cmdline")) // ended meanwhile, or not ours to read
+		env, _ := os.ReadFile(filepath.Join(entry, "environ"))
+		if bytes.Contains(line, []byte(dir+"/")) || bytes.Contains(env, []byte("TMPDIR="+dir+"\x00")) {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // ESRCH: ended meanwhile
-			clean = false
+			strays[pid], clean = true, false
 		}
 	}
 	return clean
@@ -164,6 +172,31 @@ func swept(dir string) bool {
 func reapedOne(group int) bool {
 	pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil)
 	return err == nil && pid > 0 || err == syscall.EINTR
+}
+
+// The lines by which a Chromium that could not set up its sandbox is known, and what to do about it.
+var sandboxFailures = [...]struct{ sign, advice string }{
+	{"Running as root without --no-sandbox", "its sandbox does not work for root: run the probe as another user, or with --no-sandbox"},
+	{"No usable sandbox", noUserNamespaces},
+	{"Failed to move to new namespace", noUserNamespaces},
+	{"The SUID sandbox helper binary was found, but is not configured correctly", noUserNamespaces},
+}
+
+const noUserNamespaces = "its sandbox needs user namespaces, which this machine or container forbids: allow them, or run the probe " +
+	"with --no-sandbox where every visited page is trusted"
+
+// obituary says how a process that has exited came to it.
+func (p *process) obituary() (runs.Class, error) {
+	how, text := p.err, p.stderr.String()
+	if how == nil {
+		how = errors.New("exit status 0")
+	}
+	for _, failure := range sandboxFailures {
+		if strings.Contains(text, failure.sign) {
+			return runs.ClassProbe, fmt.Errorf("start chromium: %s (%w: %s)", failure.advice, how, failure.sign)
+		}
+	}
+	return runs.ClassBrowserCrash, fmt.Errorf("chromium ended: %w; it last said %q", how, lastWords(text))
 }
 
 // adoptOrphans makes this process the parent of its descendants' orphans, so that stop can reap Chromium's grandchildren
@@ -182,7 +215,7 @@ type tail struct {
 	text []byte
 }
 
-const tailSize = 2048
+const tailSize = 16 << 10 // room for a stack trace behind the line that says why
 
 // Write implements io.Writer.
 func (t *tail) Write(b []byte) (int, error) {
@@ -195,11 +228,16 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// lastWords returns the last line that calls itself fatal, else the last line.
-func (t *tail) lastWords() string {
+// String returns what is kept.
+func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lines := strings.Split(strings.TrimSpace(string(t.text)), "\n")
+	return string(t.text)
+}
+
+// lastWords returns the last line that calls itself fatal, else the last line.
+func lastWords(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for _, line := range slices.Backward(lines) {
 		if strings.Contains(line, ":FATAL:") {
 			return line

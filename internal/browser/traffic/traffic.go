@@ -23,8 +23,12 @@ import (
 	"lastmile/internal/scenario"
 )
 
-// maxRequests bounds the requests that are kept of a run; more are only counted.
-const maxRequests = 2000
+// maxRequests bounds the requests that are kept of a run; more are only counted. The answers to some documents more are looked at,
+// as they decide over steps.
+const (
+	maxRequests  = 2000
+	maxDocuments = 200
+)
 
 // Log is the account of one run's requests. It is not safe for concurrent use.
 type Log struct {
@@ -33,10 +37,11 @@ type Log struct {
 	step      string
 	hops      []*Hop // in order of start
 	total     int
+	documents int // over the limit
 	stepFrom  int // total at the start of the step
 	exchanges map[network.RequestID]*exchange
 	active    int       // exchanges under way that a page waits for
-	lastEvent time.Time // when active last changed
+	lastEvent time.Time // when active last changed or data came
 	forbidden string    // the first host outside allowHosts that the step tried to reach
 }
 
@@ -59,6 +64,9 @@ type Hop struct {
 	timing     *network.ResourceTiming
 	wantsExtra bool
 	answered   bool
+	ended      bool
+	endedAt    float64 // seconds of Chromium's clock
+	size       float64 // bytes received
 }
 
 // New returns an empty account. now is the clock.
@@ -82,7 +90,14 @@ func (t *Log) Event(msg *cdproto.Message) {
 		if ev, ok := Decode[network.EventResponseReceived](msg); ok && ev.Response != nil {
 			if x := t.exchanges[ev.RequestID]; x != nil {
 				x.answer(ev.Response, ev.HasExtraInfo)
+				if ev.Type == network.ResourceTypeFetch {
+					t.deactivate(x) // a script that never reads the body would keep it from ending
+				}
 			}
+		}
+	case cdproto.EventNetworkDataReceived:
+		if ev, ok := Decode[network.EventDataReceived](msg); ok && t.exchanges[ev.RequestID] != nil {
+			t.lastEvent = t.now()
 		}
 	case cdproto.EventNetworkResponseReceivedExtraInfo:
 		if ev, ok := Decode[network.EventResponseReceivedExtraInfo](msg); ok {
@@ -128,7 +143,7 @@ func (t *Log) willBeSent(ev *network.EventRequestWillBeSent) {
 		x.answer(ev.RedirectResponse, ev.RedirectHasExtraInfo)
 		x.last().finish(ev.Timestamp.Float64(), ev.RedirectResponse.EncodedDataLength)
 	}
-	h := t.start(ev.Request.URL, ev.Request.Method)
+	h := t.start(ev.Request.URL, ev.Request.Method, ev.Type == network.ResourceTypeDocument)
 	if h == nil {
 		if x != nil { // redirected to where no account is kept
 			t.deactivate(x)
@@ -151,8 +166,8 @@ func (t *Log) willBeSent(ev *network.EventRequestWillBeSent) {
 }
 
 // start opens the account of a request; nil where it is not one of the network's, or over the limit.
-func (t *Log) start(raw, method string) *Hop {
-	u, err := url.Parse(raw)
+func (t *Log) start(raw, method string, document bool) *Hop {
+	u, err := parseURL(raw)
 	if err != nil || u.Host == "" {
 		return nil // data:, blob:, about:
 	}
@@ -165,11 +180,15 @@ func (t *Log) start(raw, method string) *Hop {
 		t.forbidden = host
 	}
 	t.total++
-	if len(t.hops) == maxRequests {
+	h := &Hop{Request: runs.Request{Step: t.step, URL: PlainURL(raw), Method: method}}
+	switch {
+	case len(t.hops) < maxRequests:
+		t.hops = append(t.hops, h)
+	case document && t.documents < maxDocuments:
+		t.documents++
+	default:
 		return nil
 	}
-	h := &Hop{Request: runs.Request{Step: t.step, URL: PlainURL(raw), Method: method}}
-	t.hops = append(t.hops, h)
 	return h
 }
 
@@ -177,7 +196,7 @@ func (t *Log) start(raw, method string) *Hop {
 func (t *Log) socket(msg *cdproto.Message) {
 	if msg.Method == cdproto.EventNetworkWebSocketCreated {
 		if ev, ok := Decode[network.EventWebSocketCreated](msg); ok && t.exchanges[ev.RequestID] == nil {
-			if h := t.start(ev.URL, http.MethodGet); h != nil {
+			if h := t.start(ev.URL, http.MethodGet, false); h != nil {
 				t.exchanges[ev.RequestID] = &exchange{hops: []*Hop{h}}
 			}
 		}
@@ -216,7 +235,8 @@ func (t *Log) Document(loader cdp.LoaderID) *Hop {
 	return nil
 }
 
-// Active returns how many requests are under way that a page waits for (beacons and event streams are not), and since when.
+// Active returns how many requests are under way that a page waits for (beacons, event streams and the bodies of fetches are not),
+// and when that or the data received last changed.
 func (t *Log) Active() (n int, since time.Time) { return t.active, t.lastEvent }
 
 // Forbidden returns the first host outside allowHosts that the step has tried to reach, "" where there is none.
@@ -265,6 +285,7 @@ func (x *exchange) answer(r *network.Response, hasExtra bool) {
 		h.Bytes = int64(r.EncodedDataLength) // what has come so far
 	}
 	h.timing = r.Timing
+	h.measure()
 	x.join()
 }
 
@@ -279,6 +300,7 @@ func (x *exchange) join() {
 			h.Headers = headersOf(x.extras[0].Headers)
 			if h.Status == http.StatusNotModified && h.BrowserCache == "disk" {
 				h.BrowserCache = ""
+				h.measure()
 			}
 			x.extras = x.extras[1:]
 		}
@@ -288,12 +310,24 @@ func (x *exchange) join() {
 
 // finish records the end of the response; at is in seconds of Chromium's clock.
 func (h *Hop) finish(at, bytes float64) {
+	h.ended, h.endedAt, h.size = true, at, bytes
+	h.measure()
+}
+
+// measure fills in what is known so far of the size and the phases.
+func (h *Hop) measure() {
 	if h.BrowserCache != "" {
 		return // sizes and times are those of the first delivery
 	}
-	h.Bytes = int64(bytes)
-	if h.timing != nil {
-		h.Phases = phasesOf(h.timing, at)
+	if h.ended {
+		h.Bytes = int64(h.size)
+	}
+	if h.timing == nil {
+		return
+	}
+	h.Phases = phasesOf(h.timing, h.endedAt)
+	if !h.ended {
+		h.Phases.Receive = nil
 	}
 }
 
@@ -345,9 +379,18 @@ func headersOf(in network.Headers) http.Header {
 	return out
 }
 
+// parseURL reads a URL as Chromium does, which takes a % that escapes nothing for itself.
+func parseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		u, err = url.Parse(strings.ReplaceAll(raw, "%", "%25"))
+	}
+	return u, err
+}
+
 // PlainURL removes from a URL what may be private: query, fragment and userinfo.
 func PlainURL(raw string) string {
-	u, err := url.Parse(raw)
+	u, err := parseURL(raw)
 	if err != nil {
 		raw, _, _ = strings.Cut(raw, "#")
 		raw, _, _ = strings.Cut(raw, "?")

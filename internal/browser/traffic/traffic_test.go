@@ -220,3 +220,20 @@ func TestDocumentsOverTheLimit(t *testing.T) {
 		t.Errorf("document over the limit: got %+v, want its status: it decides over the step", hop)
 	}
 }
+
+func TestUnreadFetchIsQuiet(t *testing.T) {
+	log := newLog()
+	feed(log, sent, finished, `requestWillBeSent {"requestId":"2","timestamp":11,"type":"Fetch","request":{"url":"https://a.example/beacon","method":"GET"}}`)
+	if active, _ := log.Active(); active != 1 {
+		t.Errorf("fetch without an answer: got %d active, want 1", active)
+	}
+	feed(log, `responseReceived {"requestId":"2","type":"Fetch","response":{"status":200,"headers":{}}}`)
+	active, answered := log.Active()
+	if active != 0 {
+		t.Errorf("fetch whose body nobody reads: got %d active, want 0", active)
+	}
+	feed(log, `dataReceived {"requestId":"2","dataLength":5}`)
+	if _, since := log.Active(); !since.After(answered) {
+		t.Errorf("fetch whose body comes: got quiet since %s, want later than %s", since, answered)
+	}
+}
