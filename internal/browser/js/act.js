@@ -1,8 +1,12 @@
 // Looks at the elements that find.js found and prepares them for input. Each operation takes candidates, a list of [index of the
 // alternative, elements], and returns what it saw; cost is the milliseconds that it kept the page from its own work.
 lastmile.act = (() => {
+  // True after a frame was drawn, false where none came in time: on a hidden page, or on a machine that is too busy to draw.
   const frame = () =>
-    Promise.race([new Promise((done) => requestAnimationFrame(done)), new Promise((done) => setTimeout(done, 250))]);
+    Promise.race([
+      new Promise((done) => requestAnimationFrame(() => done(true))),
+      new Promise((done) => setTimeout(() => done(false), 250)),
+    ]);
   const twoFrames = 34; // ms at 60 Hz
 
   const visible = (el) => {
@@ -46,6 +50,14 @@ lastmile.act = (() => {
 
   const sameBox = (a, b) => a.x === b.x && a.y === b.y && a.width === b.width && a.height === b.height;
 
+  // An animation that has not drawn its first frame yet is about to move what has stood still so far.
+  const starting = (el) => {
+    for (let node = el; node; node = node.parentElement) {
+      if (node.getAnimations().some((animation) => animation.pending)) return true;
+    }
+    return false;
+  };
+
   // The element to press for el: itself, or its label where a page hides the control behind it.
   const pressable = (el) => (visible(el) ? el : [...(el.labels ?? [])].find(visible));
 
@@ -60,10 +72,10 @@ lastmile.act = (() => {
     const before = shown.getBoundingClientRect();
     spent.pause();
     const waiting = performance.now();
-    await frame();
-    await frame();
+    const drawn = (await frame()) && (await frame());
     spent.resume();
-    if (!shown.isConnected || !sameBox(before, shown.getBoundingClientRect())) return { state: "moving" };
+    if (!drawn && !document.hidden) return { state: "moving" }; // who has not seen it drawn cannot say that it stands still
+    if (!shown.isConnected || starting(shown) || !sameBox(before, shown.getBoundingClientRect())) return { state: "moving" };
     spent.add(Math.min(performance.now() - waiting, twoFrames)); // more than that is the page being busy
     point = pointOf(shown, offset);
     if (press) {
