@@ -37,8 +37,8 @@ steps:
 	return set
 }
 
-// emptyHub is a hub with the streams of region us.
-func emptyHub(t *testing.T) *bus.Bus {
+// serverAndHub starts a NATS server without streams, and connects to it.
+func serverAndHub(t *testing.T) (*bus.Server, *bus.Bus) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	server, err := bus.StartServer(log, bus.ServerOptions{Dir: t.TempDir()})
@@ -51,6 +51,13 @@ func emptyHub(t *testing.T) *bus.Bus {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = hub.Close() })
+	return server, hub
+}
+
+// emptyHub is a hub with the streams of region us.
+func emptyHub(t *testing.T) *bus.Bus {
+	t.Helper()
+	_, hub := serverAndHub(t)
 	if err := hub.EnsureStreams(t.Context(), []string{"us"}); err != nil {
 		t.Fatal(err)
 	}
@@ -122,16 +129,7 @@ func TestVerdictsWaitForThePlan(t *testing.T) {
 // A demo whose coordinator breaks ends with the error, and at once: open slots will not come to an end any more.
 func TestDemoEndsWhenItsCoordinatorBreaks(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	server, err := bus.StartServer(log, bus.ServerOptions{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop(context.Background()) })
-	hub, err := bus.Connect(t.Context(), log, bus.Options{Server: server, Name: "coordinator"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = hub.Close() })
+	server, hub := serverAndHub(t)
 	listener, err := cli.Listen("127.0.0.1:0", "--listen")
 	if err != nil {
 		t.Fatal(err)
