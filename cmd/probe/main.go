@@ -2,10 +2,15 @@
 package main
 
 import (
+	"os"
 	_ "time/tzdata" // schedules may name a zone, and a minimal image has no zone files
 
 	"lastmile/cmd/probe/app"
 	"lastmile/internal/cli"
+	"lastmile/internal/linkemu"
 )
 
-func main() { cli.Process(app.Main) }
+func main() {
+	linkemu.Child(os.Args)
+	cli.Process(app.Main)
+}

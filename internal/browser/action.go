@@ -59,6 +59,9 @@ func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Sco
 	cause, err := a.judge(ctx, err)
 	var forbidden string
 	a.out.Requests, a.out.Bytes, forbidden = s.tab.Tally()
+	if lost := s.tab.Lost(); err == nil && lost != nil { // whatever the page made of it
+		err = &runs.Fault{Class: lost.Class, Err: fmt.Errorf("step %s: %s", step.ID, lost.Detail)}
+	}
 	if err != nil {
 		return a.out, err
 	}

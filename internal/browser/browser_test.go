@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -87,6 +88,14 @@ func testRunner(t testing.TB, opts Options) *Runner {
 	return r
 }
 
+// direct is the network of this machine.
+type direct struct{}
+
+func (direct) Proxy() string                  { return "" }
+func (direct) HostRules() []string            { return nil }
+func (direct) Start(cmd *exec.Cmd) error      { return cmd.Start() }
+func (direct) Connections() []runs.Connection { return nil }
+
 // journey is a session with its scenario and variables.
 type journey struct {
 	t     testing.TB
@@ -100,6 +109,12 @@ type journey struct {
 // open starts a browser for the scenario. At the end of the test nothing of it may be left.
 func open(t testing.TB, sc scenario.Scenario, opts Options) *journey {
 	t.Helper()
+	return openOver(t, sc, opts, direct{})
+}
+
+// openOver starts a browser for the scenario on a network.
+func openOver(t testing.TB, sc scenario.Scenario, opts Options, network Network) *journey {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "lm") // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +126,7 @@ func open(t testing.TB, sc scenario.Scenario, opts Options) *journey {
 	})
 	opts.TempDir = dir
 	r := testRunner(t, opts)
-	s, err := r.Open(t.Context(), &runs.Assignment{Scenario: sc})
+	s, err := r.Open(t.Context(), &runs.Assignment{Scenario: sc}, network)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,15 @@
 // requests; this package acts. There is no mirror of the DOM: elements are found by small scripts in an isolated world, and acted
 // on with real input events (mouse events on devices with touch too).
 //
+// # The network
+//
+// A run brings its access network. By a SOCKS5 proxy everything of the page goes through it: frames, workers, WebSockets and popups;
+// QUIC, WebRTC's datagrams and look-ups by Chromium itself do not come out. What Chromium cannot know behind a proxy, which is dns,
+// connect, the address of the target and why there is no connection, comes from the network's own records. A request on a connection
+// that was opened for another, or for none, has no dns and no connect. In a network that the process itself is in, all is
+// Chromium's own. What the browser does of its own accord, such as asking for updates, happens outside the run's context and reaches
+// nobody. Chromium stands behind the probe, whose emulator it competes with, in priority.
+//
 // # What a step's duration is
 //
 // DurationMS is the time that a person would wait: from the step's start until its action is done, its navigation has loaded, its
@@ -27,6 +36,6 @@
 // # What goes wrong
 //
 // What is wrong with the target (no answer, an error status, an element that never came) is a failed step with its cause.
-// Chromium crashing or hanging is a *runs.Fault, and so is a machine without a network, sockets or memory. A page whose script
-// never yields is the target's: the step times out.
+// Chromium crashing or hanging is a *runs.Fault, and so is a machine without a network, sockets or memory, or a proxy of the run's
+// that does not answer. A page whose script never yields is the target's: the step times out.
 package browser

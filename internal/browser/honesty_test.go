@@ -111,9 +111,9 @@ func broken(t *testing.T, script string) *runs.Fault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = r.Open(t.Context(), &runs.Assignment{}) // once before counting: the runtime keeps what it has opened for its poller
+	_, _ = r.Open(t.Context(), &runs.Assignment{}, direct{}) // once before counting: the runtime keeps what it has opened for its poller
 	files, goroutines := openFiles(t), runtime.NumGoroutine()
-	_, err = r.Open(t.Context(), &runs.Assignment{})
+	_, err = r.Open(t.Context(), &runs.Assignment{}, direct{})
 	var fault *runs.Fault
 	if !errors.As(err, &fault) {
 		t.Fatalf("open: got %v, want a fault", err)

@@ -4,11 +4,15 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os/exec"
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"lastmile/internal/browser/chromium"
 	"lastmile/internal/browser/tab"
+	"lastmile/internal/browser/traffic"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -40,12 +44,27 @@ func New(log *slog.Logger, opts Options) (*Runner, error) {
 // Version returns the version of the engine that scenarios get by default, such as "Chromium 156.0.8078.79".
 func (r *Runner) Version(ctx context.Context) (string, error) { return r.chromium.Version(ctx) }
 
+// Network is the run's access network, as a browser uses it. It outlives the session.
+type Network interface {
+	// Proxy returns the host:port of the run's own SOCKS5 proxy, which decides over hosts by itself; "" = there is none.
+	Proxy() string
+	// HostRules returns entries for Chromium's host resolver, such as "MAP localhost 198.19.0.1", where the process itself is inside
+	// the network; nil = it is not.
+	HostRules() []string
+	// Start starts the command inside the network. It may change the command before: path, arguments, files, attributes. The
+	// calling thread lives as long as the command, which inherits its priority.
+	Start(cmd *exec.Cmd) error
+	// Connections returns every connection opened or tried so far, in order of start. Behind a proxy it is from this that requests
+	// have their dns and connect phases, remote addresses and true errors; a failure must be in it before the proxy tells Chromium.
+	Connections() []runs.Connection
+}
+
 // startLimit bounds the start of a browser: 0.3 s on an idle machine.
 const startLimit = 30 * time.Second
 
-// Open starts a Chromium for one run and returns it ready for its first step. The caller must Close the session, which alone ends
+// Open starts a Chromium for one run on its network and returns it ready for its first step. The caller must Close the session, which alone ends
 // it: ctx bounds only the start. An error wraps a *runs.Fault.
-func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error) {
+func (r *Runner) Open(ctx context.Context, a *runs.Assignment, network Network) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	select { // launches are serialised: several at once only slow each other down
@@ -59,9 +78,14 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error)
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: got device %q, want one of %s",
 			a.Scenario.Device, strings.Join(scenario.Devices(), ", "))}
 	}
-	s := &Session{log: r.log, device: dev, quiet: r.quiet, tab: tab.New(&a.Scenario, dev)}
+	account, err := accountOf(a, network)
+	if err != nil {
+		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: %w", err)}
+	}
+	s := &Session{log: r.log, device: dev, quiet: r.quiet, tab: tab.New(dev, account)}
 	browser, err := r.chromium.Start(chromium.Spec{
 		Engine: a.Scenario.Engine, Width: dev.Width, Height: dev.Height, AllowHosts: a.Scenario.AllowHosts,
+		Network: chromium.Network{Proxy: network.Proxy(), HostRules: network.HostRules(), Start: network.Start},
 	}, s.tab.Event)
 	if err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: %w", err)}
@@ -73,4 +97,24 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment) (*Session, error)
 		return nil, fault
 	}
 	return s, nil
+}
+
+// accountOf opens the account of the run's requests.
+func accountOf(a *runs.Assignment, network Network) (*traffic.Log, error) {
+	if network.Proxy() == "" {
+		return traffic.New(&a.Scenario, time.Now, nil), nil
+	}
+	var closest time.Duration
+	proxy := traffic.Proxy{Connections: network.Connections}
+	for i := range 5 { // the two clocks are read one after the other: the pair with the least in between is right to a microsecond
+		var clock unix.Timespec
+		before := time.Now()
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &clock); err != nil {
+			return nil, fmt.Errorf("read Chromium's clock: %w", err)
+		}
+		if took := time.Since(before); i == 0 || took < closest {
+			closest, proxy.Now, proxy.Monotonic = took, before, time.Duration(clock.Nano())
+		}
+	}
+	return traffic.New(&a.Scenario, time.Now, &proxy), nil
 }

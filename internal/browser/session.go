@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+
 	"lastmile/internal/browser/chromium"
 	"lastmile/internal/browser/tab"
 	"lastmile/internal/runs"
@@ -18,7 +20,8 @@ type Session struct {
 	quiet   time.Duration
 	browser *chromium.Browser
 	tab     *tab.Tab
-	world   world // where our scripts live in the current document
+	world   world        // where our scripts live in the current document
+	failed  cdp.LoaderID // the last navigation that failed: its error page may come late, in the next step
 
 	closed   sync.Once
 	requests []runs.Request

@@ -49,7 +49,7 @@ func (a *action) navigate(ctx context.Context) error {
 func (a *action) loaded(ctx context.Context, wanted func(tab.Document) bool) error {
 	t := a.session.tab
 	a.doing = "waiting for the page to load"
-	err := t.Wait(ctx, func(d tab.Document) bool { return d.Complete() && wanted(d) })
+	err := t.Wait(ctx, func(d tab.Document) bool { return d.Complete() && d.Loader != a.session.failed && wanted(d) })
 	if err != nil {
 		if ctx.Err() != nil {
 			chromium.Post(t.Endpoint(), page.StopLoading, cdp.Empty{})
@@ -64,13 +64,14 @@ func (a *action) answered() error {
 	doc, _ := a.session.tab.Document()
 	response, _ := a.session.tab.Response(doc.Loader)
 	if doc.Failed && response.PageStatus < 400 {
-		return notLoaded(doc.URL, cmp.Or(response.Error, "Chromium shows an error page"))
+		return a.notLoaded(doc.Loader, doc.URL, cmp.Or(response.Error, "Chromium shows an error page"))
 	}
 	return a.httpStatus(response.PageStatus)
 }
 
 // netFailure is the failure of a navigation that Chromium gave up. An error status without a body counts as the status.
 func (a *action) netFailure(url, text string, loader cdp.LoaderID) error {
+	a.session.failed = loader
 	response, _ := a.session.tab.Response(loader)
 	status := response.PageStatus
 	if err := a.httpStatus(status); err != nil {
@@ -79,16 +80,16 @@ func (a *action) netFailure(url, text string, loader cdp.LoaderID) error {
 	if status >= 400 { // and the step asks for that status
 		return nil
 	}
-	return notLoaded(url, text)
+	return a.notLoaded(loader, url, text)
 }
 
 // notLoaded is the failure of the network to bring a document. Where that is this machine's own, it is a fault.
-func notLoaded(url, text string) error {
-	class := traffic.ClassOfNetError(text)
-	if class == runs.ClassProbe {
-		return &runs.Fault{Class: class, Err: fmt.Errorf("load %s: %s", traffic.PlainURL(url), text)}
+func (a *action) notLoaded(loader cdp.LoaderID, url, text string) error {
+	cause := a.session.tab.Explain(loader, url, text)
+	if cause.Class == runs.ClassProbe {
+		return &runs.Fault{Class: cause.Class, Err: errors.New(cause.Detail)}
 	}
-	return failf(class, "load %s: %s", traffic.PlainURL(url), text)
+	return &failure{class: cause.Class, detail: cause.Detail}
 }
 
 // httpStatus fails on 4xx and 5xx, unless an assertion asks for that very status.

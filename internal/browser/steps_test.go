@@ -411,7 +411,7 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("cancelled step: got %v, want a fault of the probe's", err)
 	}
 	r := testRunner(t, Options{TempDir: j.dir})
-	if _, err := r.Open(ctx, &runs.Assignment{}); !errors.As(err, &fault) {
+	if _, err := r.Open(ctx, &runs.Assignment{}, direct{}); !errors.As(err, &fault) {
 		t.Errorf("open with a cancelled context: got %v, want a fault", err)
 	}
 }
@@ -449,7 +449,7 @@ func BenchmarkJourney(b *testing.B) {
 	for b.Loop() {
 		sc := scenario.Scenario{}
 		began := time.Now()
-		s, err := r.Open(b.Context(), &runs.Assignment{Scenario: sc})
+		s, err := r.Open(b.Context(), &runs.Assignment{Scenario: sc}, direct{})
 		if err != nil {
 			b.Fatal(err)
 		}

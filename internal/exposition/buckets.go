@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"lastmile/internal/netprofile"
 	"lastmile/internal/scenario"
 )
 
@@ -16,14 +15,11 @@ const (
 	unknownTimeout = time.Minute // of a scenario that is no longer defined
 )
 
-// runBuckets returns the upper bounds in seconds for the durations of a scenario's runs on a network. A successful run takes at
-// least two round trips (connect, request) and at most the scenario's timeout. The thresholds of latency objectives are
-// bounds themselves, so that the share of runs within one can be read exactly.
-func runBuckets(network string, timeout time.Duration, thresholds []time.Duration) []float64 {
-	shortest := shortestRun
-	if p, ok := netprofile.Lookup(network); ok {
-		shortest = max(shortest, 2*p.RTT)
-	}
+// runBuckets returns the upper bounds in seconds for the durations of a scenario's runs on a network that adds a round trip of rtt,
+// 0 where that is not known. A successful run takes at least two round trips (connect, request) and at most the scenario's timeout.
+// The thresholds of latency objectives are bounds themselves, so that the share of runs within one can be read exactly.
+func runBuckets(rtt, timeout time.Duration, thresholds []time.Duration) []float64 {
+	shortest := max(shortestRun, 2*rtt)
 	exact := []float64{timeout.Seconds()}
 	for _, t := range thresholds {
 		if t > 0 && t < timeout {

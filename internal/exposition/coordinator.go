@@ -6,6 +6,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -22,7 +23,8 @@ type CoordinatorSources struct {
 	Bus               func() BusState
 	DispatchFailures  func() int64
 	HeartbeatsRefused func() int64
-	MaxSeries         int // cap on series; 0 = DefaultMaxSeries
+	Networks          netprofile.Set // those that scenarios may name: their round trips scale the buckets of run durations
+	MaxSeries         int            // cap on series; 0 = DefaultMaxSeries
 }
 
 // BusState is the coordinator's connection to the bus.

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 
 	"lastmile/internal/exposition/expositiontest"
 	"lastmile/internal/ledger"
+	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -375,31 +377,50 @@ func TestConcurrentUse(t *testing.T) {
 
 func TestBuckets(t *testing.T) {
 	for _, tc := range []struct {
-		network     string
+		rtt         time.Duration
 		timeout     time.Duration
 		thresholds  []time.Duration
 		first, last float64
 		atMost      int
 	}{
-		{"none", 45 * time.Second, nil, 0.01, 45, 30},
-		{"3g", 45 * time.Second, []time.Duration{4 * time.Second, 5 * time.Hour, 0}, 0.6, 45, 17},
-		{"2g", 45 * time.Second, nil, 1.6, 45, 13},
-		{"not-a-preset", 10 * time.Second, []time.Duration{120 * time.Millisecond}, 0.01, 10, 25},
-		{"2g", time.Second, nil, 1, 1, 1},
+		{0, 45 * time.Second, nil, 0.01, 45, 30},
+		{300 * time.Millisecond, 45 * time.Second, []time.Duration{4 * time.Second, 5 * time.Hour, 0}, 0.6, 45, 17},
+		{800 * time.Millisecond, 45 * time.Second, nil, 1.6, 45, 13},
+		{0, 10 * time.Second, []time.Duration{120 * time.Millisecond}, 0.01, 10, 25},
+		{800 * time.Millisecond, time.Second, nil, 1, 1, 1},
 	} {
-		got := runBuckets(tc.network, tc.timeout, tc.thresholds)
+		got := runBuckets(tc.rtt, tc.timeout, tc.thresholds)
 		if got[0] != tc.first || got[len(got)-1] != tc.last || len(got) > tc.atMost {
-			t.Errorf("%s %s: got %v (%d), want %v to %v in at most %d", tc.network, tc.timeout, got, len(got), tc.first, tc.last, tc.atMost)
+			t.Errorf("%s %s: got %v (%d), want %v to %v in at most %d", tc.rtt, tc.timeout, got, len(got), tc.first, tc.last, tc.atMost)
 		}
 		for i := 1; i < len(got); i++ {
 			if factor := got[i] / got[i-1]; factor <= 1.05 || factor > 1.6 {
-				t.Errorf("%s %s: got bounds %v and %v next to each other", tc.network, tc.timeout, got[i-1], got[i])
+				t.Errorf("%s %s: got bounds %v and %v next to each other", tc.rtt, tc.timeout, got[i-1], got[i])
 			}
 		}
 		for _, threshold := range tc.thresholds {
 			if threshold > 0 && threshold < tc.timeout && !slices.Contains(got, threshold.Seconds()) {
-				t.Errorf("%s: got %v, want the threshold %s in it", tc.network, got, threshold)
+				t.Errorf("%s: got %v, want the threshold %s in it", tc.rtt, got, threshold)
 			}
+		}
+	}
+}
+
+// The buckets of a user's own network are scaled to it, also where a result comes before its scenario is known.
+func TestBucketsOfOwnNetworks(t *testing.T) {
+	sources := fixedSources(false)
+	sources.Networks = append(sources.Networks, netprofile.Profile{Name: "moon", RTT: 2600 * time.Millisecond})
+	s := checkoutScenario()
+	s.Networks, s.SLOs = []string{"moon"}, nil // no thresholds, which are bounds too
+	r := result(runs.StatePassed, 9*time.Second)
+	r.Network = "moon"
+	defined, unheard := NewCoordinator(sources), NewCoordinator(sources)
+	defined.Define([]scenario.Scenario{s})
+	for name, c := range map[string]*Coordinator{"defined": defined, "unheard of": unheard} {
+		c.Observe(r)
+		text := written(c.WritePrometheus)
+		if first := regexp.MustCompile(`network="moon",le="([^"]*)"`).FindStringSubmatch(text); len(first) != 2 || first[1] != "5.2" {
+			t.Errorf("%s: got first bound %v, want two round trips, 5.2 s", name, first)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lastmile/internal/cachestate"
+	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
@@ -89,6 +90,7 @@ func fixedSources(grow bool) CoordinatorSources {
 		},
 		DispatchFailures:  func() int64 { return 3 },
 		HeartbeatsRefused: func() int64 { return 0 },
+		Networks:          netprofile.Presets(),
 	}
 }
 

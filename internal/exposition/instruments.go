@@ -142,7 +142,7 @@ func (c *Coordinator) Define(scenarios []scenario.Scenario) {
 		s := &scenarios[i]
 		steps := stepNames(s)
 		for _, combination := range s.Combinations() {
-			c.admit(combination, runBuckets(combination.Network, s.Timeout.D(), thresholds(s)), steps)
+			c.admit(combination, runBuckets(c.rtt(combination.Network), s.Timeout.D(), thresholds(s)), steps)
 			c.region(combination.Region)
 		}
 	}
@@ -155,11 +155,17 @@ func (c *Coordinator) Observe(r *runs.Result) {
 	combination := r.Combination()
 	in, ok := c.instruments[combination]
 	if !ok {
-		in = c.admit(combination, runBuckets(combination.Network, unknownTimeout, nil), []string{other})
+		in = c.admit(combination, runBuckets(c.rtt(combination.Network), unknownTimeout, nil), []string{other})
 	}
 	if in != nil {
 		in.observe(r)
 	}
+}
+
+// rtt is the round trip that a network adds, 0 where it is not known.
+func (c *Coordinator) rtt(network string) time.Duration {
+	p, _ := c.sources.Networks.Lookup(network)
+	return p.RTT
 }
 
 // DispatchLag takes up how long after its slot an assignment was on the bus. What is early counts as on time.

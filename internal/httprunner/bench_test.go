@@ -28,7 +28,7 @@ func BenchmarkRun(b *testing.B) {
 		step.URL = server.URL
 		b.ReportAllocs()
 		for b.Loop() {
-			session, err := runner.Open(b.Context(), a)
+			session, err := runner.Open(b.Context(), a, httprunner.HostNetwork{})
 			if err != nil {
 				b.Fatal(err)
 			}

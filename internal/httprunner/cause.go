@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"lastmile/internal/httprunner/h3"
 	"lastmile/internal/runs"
 )
 
@@ -52,9 +53,10 @@ func (e *exchange) diagnose(ctx context.Context, err error) (*runs.Cause, error)
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("run http step: %w", err)}
 	}
 	var lookup *net.DNSError
+	var blocked *runs.BlockedError
 	switch {
-	case errors.Is(err, errBlocked):
-		return causef(runs.ClassBlockedHost, "%s", err), nil
+	case errors.As(err, &blocked):
+		return causef(runs.ClassBlockedHost, "%s", blocked), nil
 	case timedOut(ctx, err):
 		if at != stageReceive {
 			received = ""
@@ -64,10 +66,10 @@ func (e *exchange) diagnose(ctx context.Context, err error) (*runs.Cause, error)
 		return causef(runs.ClassDNS, "look up %s: %s", lookup.Name, lookup.Err), nil
 	case at == stageDNS:
 		return causef(runs.ClassDNS, "%s", scrub(err)), nil
-	case at == stageConnect:
-		return causef(runs.ClassConnect, "%s", scrub(err)), nil
-	case at == stageTLS:
+	case at == stageTLS, errors.Is(err, h3.ErrTLS):
 		return causef(runs.ClassTLS, "%s", err), nil // certificates quote names, and have no secrets
+	case at == stageConnect, errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.ECONNREFUSED):
+		return causef(runs.ClassConnect, "%s", scrub(err)), nil
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return causef(runs.ClassConnect, "connection reset while %s", at), nil
 	case at != stageReceive && (errors.Is(err, io.EOF) || strings.Contains(err.Error(), "server closed idle connection")):
@@ -111,10 +113,11 @@ func timedOut(ctx context.Context, err error) bool {
 
 var (
 	quoted     = regexp.MustCompile(`"(\\.|[^"\\])*"?`)
-	headerLine = regexp.MustCompile(`(malformed MIME header)[^:]*:.*`)
+	headerLine = regexp.MustCompile(`(malformed MIME header|header field is not lower-case|pseudo header|contradicting content lengths)\b.*`)
 )
 
-// scrub is the text of an error without the pieces of the response that net/http quotes in it: they may be cookies or tokens.
+// scrub is the text of an error without the pieces of the response that net/http and quic-go quote in it: they may be cookies
+// or tokens.
 func scrub(err error) string {
 	text := headerLine.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", " "), "$1")
 	return quoted.ReplaceAllString(text, "…")

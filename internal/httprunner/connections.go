@@ -13,19 +13,15 @@ import (
 // connections dials, and knows every connection and dial that has not ended, so that closing it leaves none behind: the
 // transport alone keeps an HTTP/2 connection whose dial ended only after its idle connections were closed.
 type connections struct {
-	dialer net.Dialer
-	dials  sync.WaitGroup
+	network Network
+	dials   sync.WaitGroup
 
 	mu   sync.Mutex
 	open map[*connection]struct{} // nil once closed
 }
 
-func newConnections() *connections {
-	return &connections{
-		// The C library's resolver cannot be interrupted and would outlive the run.
-		dialer: net.Dialer{Resolver: &net.Resolver{PreferGo: true}},
-		open:   map[*connection]struct{}{},
-	}
+func newConnections(network Network) *connections {
+	return &connections{network: network, open: map[*connection]struct{}{}}
 }
 
 func (c *connections) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -38,7 +34,7 @@ func (c *connections) dial(ctx context.Context, network, address string) (net.Co
 	c.mu.Unlock()
 	defer c.dials.Done()
 
-	raw, err := c.dialer.DialContext(ctx, network, address)
+	raw, err := c.network.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

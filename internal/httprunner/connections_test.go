@@ -13,7 +13,7 @@ func TestClosedConnectionsLeaveNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	c := newConnections()
+	c := newConnections(HostNetwork{})
 	address := listener.Addr().String()
 	if _, err := c.dial(t.Context(), "tcp", address); err != nil {
 		t.Fatal(err)

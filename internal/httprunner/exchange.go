@@ -17,7 +17,6 @@ import (
 
 // The ways in which a target misbehaves that net/http has no fitting error for.
 var (
-	errBlocked   = errors.New("want one that allowHosts lists")
 	errRedirects = fmt.Errorf("redirect: got more than %d in a row", maxRedirects)
 	errLocation  = errors.New("redirect: got a location that is not a URL")
 	errSwitching = errors.New("response: got 101 Switching Protocols, which was not asked for")
@@ -91,7 +90,7 @@ func (e *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		Step: e.plan.step.ID, URL: bareURL(req.URL), Method: req.Method, Cache: cachestate.Classify(nil),
 	}}
 	e.hop, e.sent = h, append(e.sent, req)
-	resp, err := e.session.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), h.hooks())))
+	resp, err := e.session.transports.of(e.plan.step.Protocol).RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), h.hooks())))
 	if err != nil {
 		h.set(&h.end)
 		return nil, err
@@ -114,9 +113,9 @@ func (e *exchange) admit(u *url.URL) error {
 		return fmt.Errorf("redirect: got scheme %s, want http or https", clip(u.Scheme, maxRegion))
 	}
 	if !e.session.scenario.AllowsHost(u.Hostname()) {
-		return fmt.Errorf("host: got %s, %w", clip(u.Hostname(), maxValue), errBlocked)
+		return &runs.BlockedError{Host: clip(u.Hostname(), maxValue), Want: "one that allowHosts lists"}
 	}
-	return nil
+	return e.plan.secure(u)
 }
 
 // checkResponse refuses what http.Client would stumble over: the body of an unasked protocol switch is the connection itself,
@@ -157,8 +156,8 @@ func (h *hop) read(resp *http.Response) {
 	q := &h.request
 	q.Status = resp.StatusCode
 	q.Protocol = strings.ToLower(resp.Proto) // named as ALPN does
-	if resp.ProtoMajor == 2 {
-		q.Protocol = "h2"
+	if resp.ProtoMajor > 1 {
+		q.Protocol = fmt.Sprintf("h%d", resp.ProtoMajor)
 	}
 	q.Cache = cachestate.Classify(resp.Header)
 	size := len(resp.Proto + " " + resp.Status + "\r\n\r\n")

@@ -25,12 +25,18 @@ type journey struct {
 	scope *vars.Scope
 }
 
-// begin opens a session that closes with the test.
+// begin opens a session over this machine's network that closes with the test.
 func begin(t testing.TB, s scenario.Scenario, options httprunner.Options) *journey {
+	t.Helper()
+	return across(t, httprunner.HostNetwork{}, s, options)
+}
+
+// across opens a session over the network that closes with the test.
+func across(t testing.TB, network httprunner.Network, s scenario.Scenario, options httprunner.Options) *journey {
 	t.Helper()
 	s.Name = "test"
 	a := &runs.Assignment{RunID: "test.eu.none.1700000000", Scenario: s, Region: "eu"}
-	session, err := httprunner.New(slog.New(slog.DiscardHandler), options).Open(t.Context(), a)
+	session, err := httprunner.New(slog.New(slog.DiscardHandler), options).Open(t.Context(), a, network)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,7 +83,17 @@ func (p *plan) setURL() {
 		p.check("url", bareError(err))
 	} else if u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 		p.check("url", fmt.Errorf("got %s, want an absolute http or https URL", clip(bareURL(u), maxValue)))
+	} else {
+		p.check("url", p.secure(u))
 	}
+}
+
+// secure checks that a URL has the TLS that the step's protocol needs.
+func (p *plan) secure(u *url.URL) error {
+	if u.Scheme == "https" || !p.step.Protocol.Secure() {
+		return nil
+	}
+	return fmt.Errorf("protocol: got %s for an http URL, want https", p.step.Protocol)
 }
 
 func (p *plan) setBody() {

@@ -1,6 +1,7 @@
 // Package httprunner runs the http steps of a journey as an app would: one cookie jar and one set of connections per run, kept
-// from step to step. Every request, each redirect included, is measured phase by phase, and whatever the other side does ends
-// within limits: of time, of bytes, of headers, of redirects, of cookies.
+// from step to step, all of them over the run's access network: HTTP/1.1 and HTTP/2, and HTTP/3 where a step asks for it. Every
+// request, each redirect included, is measured phase by phase, and whatever the other side does ends within limits: of time, of
+// bytes, of headers, of redirects, of cookies.
 //
 // What is wrong with the target is a failed step with a cause; an error is ours and wraps *runs.Fault.
 package httprunner
@@ -14,7 +15,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"net/http"
 
 	"github.com/theory/jsonpath"
 
@@ -55,52 +55,43 @@ func New(log *slog.Logger, options Options) *Runner {
 
 // Session runs the http steps of one run. It is not safe for concurrent use. Its owner must Close it.
 type Session struct {
-	log       *slog.Logger
-	options   Options
-	paths     *jsonpath.Parser
-	scenario  *scenario.Scenario
-	runID     runs.ID
-	traceID   string
-	conns     *connections
-	transport *http.Transport
-	jar       *boundedJar
-	bodies    bodies
-	requests  []runs.Request
+	log        *slog.Logger
+	options    Options
+	paths      *jsonpath.Parser
+	scenario   *scenario.Scenario
+	runID      runs.ID
+	traceID    string
+	transports *transports
+	jar        *boundedJar
+	bodies     bodies
+	requests   []runs.Request
 }
 
-// Open starts the session of one run. It opens no connection yet; a is read until Close and must not change.
-func (r *Runner) Open(_ context.Context, a *runs.Assignment) (*Session, error) {
+// Open starts the session of one run over its access network, which must last until Close. It opens no connection yet; a is
+// read until Close and must not change.
+func (r *Runner) Open(_ context.Context, a *runs.Assignment, network Network) (*Session, error) {
 	jar, err := newBoundedJar()
 	if err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open http session %s: %w", a.RunID, err)}
 	}
-	s := &Session{
-		log:      r.log,
-		options:  r.options,
-		paths:    r.paths,
-		scenario: &a.Scenario,
-		runID:    a.RunID,
-		traceID:  randomHex(16),
-		conns:    newConnections(),
-		jar:      jar,
-		bodies:   bodies{limit: int64(r.options.MaxBody)},
-	}
-	s.transport = &http.Transport{
-		DialContext:            s.conns.dial,
-		TLSClientConfig:        &tls.Config{RootCAs: r.options.RootCAs, MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true, // we ask for gzip ourselves, so as to count what was on the wire
-		MaxResponseHeaderBytes: maxHeader,
-	}
-	return s, nil
+	return &Session{
+		log:        r.log,
+		options:    r.options,
+		paths:      r.paths,
+		scenario:   &a.Scenario,
+		runID:      a.RunID,
+		traceID:    randomHex(16),
+		transports: newTransports(network, &tls.Config{RootCAs: r.options.RootCAs, MinVersion: tls.VersionTLS12}),
+		jar:        jar,
+		bodies:     bodies{limit: int64(r.options.MaxBody)},
+	}, nil
 }
 
 // Close ends every connection and every dial of the session, waits for the dials, and returns all requests of the run in order
-// of start. The loops that net/http runs per connection end with their connection. Of a run of more than 500 requests the
+// of start. The loops that net/http and quic-go run per connection end with their connection. Of a run of more than 500 requests the
 // first 499 and the last one are kept.
 func (s *Session) Close() []runs.Request {
-	s.transport.CloseIdleConnections() // also ends the dials that outlived their request
-	s.conns.close()
+	s.transports.close()
 	s.log.Debug("http session closed", "run_id", s.runID, "requests", len(s.requests))
 	return s.requests
 }

@@ -449,7 +449,7 @@ func TestRunsAtTheSameTime(t *testing.T) {
 	for range 8 {
 		running.Go(func() {
 			a := &runs.Assignment{RunID: "test.eu.none.1700000000"}
-			session, err := runner.Open(t.Context(), a)
+			session, err := runner.Open(t.Context(), a, httprunner.HostNetwork{})
 			if err != nil {
 				t.Error(err)
 				return

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"lastmile/internal/runs"
@@ -26,15 +27,18 @@ type Executor interface {
 	Close() []runs.Request
 }
 
-// Opener opens an executor for one run.
-type Opener func(ctx context.Context, a *runs.Assignment) (Executor, error)
-
-// Openers names the opener of each kind of step. A nil Browser means that this probe has no Chromium: a scenario that needs one
-// is invalid here.
-type Openers struct {
-	HTTP    Opener
-	Browser Opener
+// Access is the access network of one run. What is opened over it outlives the context that bounds the opening, and is closed before
+// it.
+type Access interface {
+	// HTTP opens the executor of http steps, Browser that of browser steps. An error wraps a *runs.Fault.
+	HTTP(ctx context.Context) (Executor, error)
+	Browser(ctx context.Context) (Executor, error)
+	// Close ends the network, waits for it, and returns what it really was.
+	Close() runs.Link
 }
+
+// Connect makes the access network of a run. An error wraps a *runs.Fault.
+type Connect func(ctx context.Context, a *runs.Assignment) (Access, error)
 
 // Secrets finds the value of a secret by its name; the error says where it was looked for.
 type Secrets func(name string) (vars.Secret, error)
@@ -43,40 +47,54 @@ type Secrets func(name string) (vars.Secret, error)
 type Runner struct {
 	log     *slog.Logger
 	probe   string
-	openers Openers
+	connect Connect
 	secrets Secrets
 }
 
 // New returns a runner whose results carry the probe's name.
-func New(log *slog.Logger, probe string, openers Openers, secrets Secrets) *Runner {
-	return &Runner{log: log, probe: probe, openers: openers, secrets: secrets}
+func New(log *slog.Logger, probe string, connect Connect, secrets Secrets) *Runner {
+	return &Runner{log: log, probe: probe, connect: connect, secrets: secrets}
 }
 
 // Run executes the assignment and always returns a result: passed, degraded or failed where the service was measured, invalid
-// where it was not. It ends at the assignment's deadline, or after the scenario's timeout if that comes first; opening sessions
-// does not count against the timeout.
+// where it was not: one over a link that was not the one named is not. It ends at the assignment's deadline, or after the scenario's
+// timeout if that comes first; making the network and opening sessions do not count against the timeout.
 func (r *Runner) Run(ctx context.Context, a *runs.Assignment) runs.Result {
 	started := time.Now()
 	result := r.Blank(a)
 	result.StartedAt = started.UTC()
 	secrets, err := r.resolve(a)
-	if err == nil && a.Network.Emulated() {
-		result.Link.Mode = "unavailable"
-		err = fault(runs.ClassProbe, "network %s: not available yet: this probe cannot emulate a link, only network none", a.Network.Name)
+	if err != nil {
+		return invalidate(result, err)
 	}
+	access, err := r.open(ctx, a)
 	if err != nil {
 		return invalidate(result, err)
 	}
 	run := &run{
-		runner:    r,
 		a:         a,
+		access:    access,
 		started:   started,
+		opening:   time.Since(started),
 		scope:     a.Scenario.Scope(a.Combination(), string(a.RunID), secrets),
 		result:    result,
 		executors: map[bool]Executor{},
 	}
 	run.steps(ctx)
 	return run.finish()
+}
+
+// open makes the run's network. One that comes too late for any step is our fault, too.
+func (r *Runner) open(ctx context.Context, a *runs.Assignment) (Access, error) {
+	ctx, cancel := context.WithDeadline(ctx, a.Deadline)
+	defer cancel()
+	began := time.Now()
+	access, err := r.connect(ctx, a)
+	if err == nil && ctx.Err() != nil {
+		access.Close()
+		err = fault(runs.ClassOverloaded, "open network: took %s, and nothing of the run's time is left", time.Since(began).Round(time.Millisecond))
+	}
+	return access, err
 }
 
 // Blank returns the result of an assignment of which nothing is known yet: all that follows from the assignment is filled in.
@@ -93,7 +111,7 @@ func (r *Runner) Blank(a *runs.Assignment) runs.Result {
 		Probe:    r.probe,
 		Steps:    []runs.Step{},
 		Requests: []runs.Request{},
-		Link:     runs.Link{Profile: a.Network.Name, Version: a.Network.Version, Mode: "direct"},
+		Link:     runs.Link{Profile: a.Network.Name, Version: a.Network.Version, Mode: runs.LinkNone},
 	}
 }
 
@@ -138,10 +156,10 @@ func faultCause(err error) *runs.Cause {
 
 // run is the state of one run under way. executors has the open sessions, keyed by "is the browser's".
 type run struct {
-	runner    *Runner
 	a         *runs.Assignment
+	access    Access
 	started   time.Time
-	opening   time.Duration // spent on opening sessions, which is ours
+	opening   time.Duration // spent on making the network and opening sessions, which is ours
 	cleanup   time.Time     // when cleaning up must end; zero until the run's own time is up
 	scope     *vars.Scope
 	result    runs.Result
@@ -239,16 +257,13 @@ func (r *run) executor(ctx context.Context, browser bool) (Executor, error) {
 	if e, ok := r.executors[browser]; ok {
 		return e, nil
 	}
-	open := r.runner.openers.HTTP
+	open := r.access.HTTP
 	if browser {
-		open = r.runner.openers.Browser
-	}
-	if open == nil {
-		return nil, fault(runs.ClassProbe, "open browser: this probe has no Chromium")
+		open = r.access.Browser
 	}
 	// The session outlives the step that opens it; Close ends it.
 	began := time.Now()
-	e, err := open(context.WithoutCancel(ctx), r.a)
+	e, err := open(context.WithoutCancel(ctx))
 	r.opening += time.Since(began)
 	if err != nil {
 		return nil, err
@@ -304,13 +319,15 @@ func (r *run) degrade(step, detail string) {
 	}
 }
 
-// finish closes the sessions and completes the result.
+// finish closes the sessions and the network, and completes the result.
 func (r *run) finish() runs.Result {
 	for _, browser := range []bool{true, false} {
 		if e, ok := r.executors[browser]; ok {
 			r.result.Requests = append(r.result.Requests, e.Close()...)
 		}
 	}
+	r.result.Link = r.access.Close()
+	r.judgeLink()
 	if r.result.State == "" {
 		r.result.State = runs.StatePassed
 	}
@@ -323,6 +340,23 @@ func (r *run) finish() runs.Result {
 	return r.result
 }
 
+// judgeLink lets what the network really was bear on the run. Off its profile, it has measured another network, whatever the steps say;
+// what it had to block, the journey should not have tried.
+func (r *run) judgeLink() {
+	link := &r.result.Link
+	switch {
+	case link.Verdict == runs.OffProfile && r.fault == nil:
+		r.fault = fault(runs.ClassLinkOffProfile, "network %s: %s", link.Profile, strings.Join(link.Misses, "; "))
+		r.result.Cause = nil
+	case link.Blocked > 0 && r.fault == nil && r.result.State != runs.StateFailed:
+		r.result.State = runs.StateFailed
+		r.result.Cause = &runs.Cause{
+			Class:  runs.ClassBlockedHost,
+			Detail: fmt.Sprintf("blocked %d attempts to reach %s", link.Blocked, strings.Join(link.BlockedHosts, ", ")),
+		}
+	}
+}
+
 // redact removes secrets from every text of the result: it is about to leave the process.
 func (r *run) redact() {
 	cause := func(c *runs.Cause) {
@@ -331,6 +365,9 @@ func (r *run) redact() {
 		}
 	}
 	cause(r.result.Cause)
+	for i, host := range r.result.Link.BlockedHosts {
+		r.result.Link.BlockedHosts[i] = r.scope.Redact(host)
+	}
 	for i := range r.result.Steps {
 		step := &r.result.Steps[i]
 		cause(step.Cause)

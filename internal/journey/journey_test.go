@@ -59,9 +59,40 @@ func httpStep(id string) scenario.Step {
 	return scenario.Step{ID: id, Type: scenario.StepHTTP, URL: "http://shop/"}
 }
 
+// access hands out executors; nil ones cannot be opened.
+type access struct {
+	http, browser Executor
+	opening       func() // called when an executor is opened
+	link          runs.Link
+	closed        int
+}
+
+func (a *access) open(e Executor) (Executor, error) {
+	if a.opening != nil {
+		a.opening()
+	}
+	if e == nil {
+		return nil, &runs.Fault{Class: runs.ClassProbe, Err: errors.New("nothing to open")}
+	}
+	return e, nil
+}
+
+func (a *access) HTTP(context.Context) (Executor, error)    { return a.open(a.http) }
+func (a *access) Browser(context.Context) (Executor, error) { return a.open(a.browser) }
+
+func (a *access) Close() runs.Link {
+	a.closed++
+	return a.link
+}
+
+func (a *access) connect(context.Context, *runs.Assignment) (Access, error) { return a, nil }
+
 func runner(http Executor, secrets map[string]string) *Runner {
-	open := func(context.Context, *runs.Assignment) (Executor, error) { return http, nil }
-	return New(slog.New(slog.DiscardHandler), "probe-1", Openers{HTTP: open}, func(name string) (vars.Secret, error) {
+	return over(&access{http: http, link: runs.Link{Profile: "none", Mode: runs.LinkDirect}}, secrets)
+}
+
+func over(a *access, secrets map[string]string) *Runner {
+	return New(slog.New(slog.DiscardHandler), "probe-1", a.connect, func(name string) (vars.Secret, error) {
 		value, ok := secrets[name]
 		if !ok {
 			return "", errors.New("not set")
@@ -139,12 +170,6 @@ func TestOurFaultIsInvalidNeverFailed(t *testing.T) {
 	browser := runner(&script{}, nil).Run(t.Context(), assignment(scenario.Step{Type: scenario.StepNavigate, URL: "http://shop/"}))
 	if browser.State != runs.StateInvalid || browser.Cause.Class != runs.ClassProbe {
 		t.Errorf("no Chromium: got %s %+v, want invalid", browser.State, browser.Cause)
-	}
-
-	a := assignment(httpStep("home"))
-	a.Network, _ = netprofile.Lookup("3g")
-	if got := runner(&script{}, nil).Run(t.Context(), a); got.State != runs.StateInvalid || !strings.Contains(got.Cause.Detail, "not available yet") {
-		t.Errorf("network 3g: got %s %+v, want invalid, not available yet", got.State, got.Cause)
 	}
 }
 
@@ -224,12 +249,13 @@ func waits(ctx context.Context) (runs.Step, error) {
 func TestOpeningIsNotTheServicesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &script{answers: map[string]func(context.Context) (runs.Step, error){"slow": waits}}
-		var opening time.Duration
-		open := func(context.Context, *runs.Assignment) (Executor, error) {
-			time.Sleep(opening)
-			return s, nil
+		var opening, connecting time.Duration
+		network := &access{browser: s, opening: func() { time.Sleep(opening) }}
+		connect := func(context.Context, *runs.Assignment) (Access, error) {
+			time.Sleep(connecting)
+			return network, nil
 		}
-		r := New(slog.New(slog.DiscardHandler), "probe-1", Openers{Browser: open, HTTP: open}, nil)
+		r := New(slog.New(slog.DiscardHandler), "probe-1", connect, nil)
 		step := scenario.Step{ID: "slow", Type: scenario.StepNavigate, URL: "http://shop/", Timeout: scenario.Duration(time.Minute)}
 
 		opening = 5 * time.Second
@@ -241,6 +267,16 @@ func TestOpeningIsNotTheServicesTime(t *testing.T) {
 		got = r.Run(t.Context(), assignment(step))
 		if got.State != runs.StateInvalid || got.Cause.Class != runs.ClassOverloaded {
 			t.Errorf("opened after the deadline: got %s %+v, want invalid: overloaded", got.State, got.Cause)
+		}
+		opening, connecting = 0, 5*time.Second
+		got = r.Run(t.Context(), assignment(step))
+		if got.State != runs.StateFailed || got.DurationMS != 20_000 {
+			t.Errorf("network made in 5 s: got %s after %v ms, want failed after the whole timeout of 20 s", got.State, got.DurationMS)
+		}
+		connecting, network.closed = 90*time.Second, 0
+		got = r.Run(t.Context(), assignment(step))
+		if got.State != runs.StateInvalid || got.Cause.Class != runs.ClassOverloaded || network.closed != 1 {
+			t.Errorf("network made after the deadline: got %s %+v, closed %d times; want invalid: overloaded, closed once", got.State, got.Cause, network.closed)
 		}
 	})
 }
@@ -270,4 +306,41 @@ func TestCleanUpIsBounded(t *testing.T) {
 			t.Errorf("got %s %+v, want failed at slow", got.State, got.Cause)
 		}
 	})
+}
+
+// The numbers of a run over another link than the one named are no numbers of the service, good or bad.
+func TestLinkOffProfileIsInvalid(t *testing.T) {
+	off := runs.Link{Profile: "3g", Mode: runs.LinkProxy, Verdict: runs.OffProfile, Misses: []string{"rtt: got 400 ms, want 300 ms"}}
+	for name, steps := range map[string]*script{
+		"passed": {},
+		"failed": {answers: map[string]func(context.Context) (runs.Step, error){"home": fails("slow")}},
+	} {
+		network := &access{http: steps, link: off}
+		got := over(network, nil).Run(t.Context(), assignment(httpStep("home")))
+		if got.State != runs.StateInvalid || got.Cause.Class != runs.ClassLinkOffProfile || !strings.Contains(got.Cause.Detail, "got 400 ms") {
+			t.Errorf("%s: got %s %+v, want invalid: link_off_profile with what was off", name, got.State, got.Cause)
+		}
+		if got.Link.Verdict != runs.OffProfile || network.closed != 1 {
+			t.Errorf("%s: got link %+v, closed %d times; want it reported, and closed once", name, got.Link, network.closed)
+		}
+	}
+}
+
+// Whatever of a journey tried to go elsewhere, a worker or a page's script, the run says so.
+func TestBlockedAttemptsFailTheRun(t *testing.T) {
+	blocked := runs.Link{Profile: "none", Mode: runs.LinkDirect, Blocked: 2, BlockedHosts: []string{"tracker.test"}}
+	got := over(&access{http: &script{}, link: blocked}, nil).Run(t.Context(), assignment(httpStep("home")))
+	if got.State != runs.StateFailed || got.Cause.Class != runs.ClassBlockedHost || !strings.Contains(got.Cause.Detail, "tracker.test") {
+		t.Errorf("got %s %+v, want failed: blocked_host, naming the host", got.State, got.Cause)
+	}
+}
+
+func TestNetworkThatCannotBeMadeIsInvalid(t *testing.T) {
+	connect := func(context.Context, *runs.Assignment) (Access, error) {
+		return nil, &runs.Fault{Class: runs.ClassProbe, Err: errors.New("no more descriptors")}
+	}
+	got := New(slog.New(slog.DiscardHandler), "probe-1", connect, nil).Run(t.Context(), assignment(httpStep("home")))
+	if got.State != runs.StateInvalid || got.Cause.Class != runs.ClassProbe || got.Link.Mode != runs.LinkNone {
+		t.Errorf("got %s %+v over %q, want invalid: probe over an unavailable link", got.State, got.Cause, got.Link.Mode)
+	}
 }

@@ -194,6 +194,63 @@ func TestPresetsAreFreshCopies(t *testing.T) {
 	}
 }
 
+func TestSet(t *testing.T) {
+	own := netprofile.Profile{Name: "subway", Version: "u-1"}
+	set := append(netprofile.Set(netprofile.Presets()), own)
+	if names := set.Names(); !slices.Equal(names, append(netprofile.Names(), "subway")) {
+		t.Errorf("names: got %v, want those of the presets, then subway", names)
+	}
+	if p, ok := set.Lookup("subway"); !ok || p != own {
+		t.Errorf("look up subway: got %+v, %v", p, ok)
+	}
+	if p, ok := set.Lookup("3g"); !ok || p.Version != netprofile.PresetVersion {
+		t.Errorf("look up 3g: got %+v, %v, want the preset", p, ok)
+	}
+	if _, ok := netprofile.Set(nil).Lookup("3g"); ok {
+		t.Error("the empty set has a 3g")
+	}
+}
+
+// Two links whose numbers differ anywhere never share a version, and one link has it for good: results are compared under it.
+func TestOwnVersion(t *testing.T) {
+	seen := map[string]string{}
+	for name, p := range map[string]netprofile.Profile{
+		"as it is":       change(func(*netprofile.Profile) {}),
+		"down":           change(func(p *netprofile.Profile) { p.Down++ }),
+		"up":             change(func(p *netprofile.Profile) { p.Up++ }),
+		"rtt":            change(func(p *netprofile.Profile) { p.RTT++ }),
+		"jitter":         change(func(p *netprofile.Profile) { p.Jitter++ }),
+		"loss":           change(func(p *netprofile.Profile) { p.Loss = netprofile.Ratio(math.Nextafter(float64(p.Loss), 1)) }),
+		"no burst":       change(func(p *netprofile.Profile) { p.Burst = nil }),
+		"idle burst":     change(func(p *netprofile.Profile) { p.Burst = &netprofile.Burst{} }),
+		"to bad":         change(func(p *netprofile.Profile) { p.Burst.PGoodToBad /= 2 }),
+		"to good":        change(func(p *netprofile.Profile) { p.Burst.PBadToGood /= 2 }),
+		"loss when good": change(func(p *netprofile.Profile) { p.Burst.LossGood = 0.001 }),
+		"loss when bad":  change(func(p *netprofile.Profile) { p.Burst.LossBad /= 2 }),
+		"reorder":        change(func(p *netprofile.Profile) { p.Reorder = 0.01 }),
+		"queue":          change(func(p *netprofile.Profile) { p.Queue++ }),
+		"mtu":            change(func(p *netprofile.Profile) { p.MTU-- }),
+	} {
+		version := p.OwnVersion()
+		if other, twice := seen[version]; twice {
+			t.Errorf("%s and %s share version %s", name, other, version)
+		}
+		seen[version] = name
+		p.Version = version
+		if problems := p.Validate(); len(problems) > 0 || !strings.HasPrefix(version, "u-") || len(version) != 10 {
+			t.Errorf("%s: version %q gives %v", name, version, problems)
+		}
+		p.Name, p.Version, p.Description, p.Source = "another", "v1", "another", "another"
+		if again := p.OwnVersion(); again != version {
+			t.Errorf("%s: got %s under another name, want %s", name, again, version)
+		}
+	}
+	p, _ := netprofile.Lookup("3g-very-lossy")
+	if got, want := p.OwnVersion(), "u-d2b3dd7e"; got != want {
+		t.Errorf("version of the numbers of 3g-very-lossy: got %s, want %s for ever", got, want)
+	}
+}
+
 func TestMeanLoss(t *testing.T) {
 	tests := []struct {
 		name string
@@ -275,12 +332,14 @@ func TestProfileJSONRefuses(t *testing.T) {
 	}
 }
 
+// change returns 3g-very-lossy as f changes it.
+func change(f func(*netprofile.Profile)) netprofile.Profile {
+	p, _ := netprofile.Lookup("3g-very-lossy")
+	f(&p)
+	return p
+}
+
 func TestValidate(t *testing.T) {
-	change := func(f func(*netprofile.Profile)) netprofile.Profile {
-		p, _ := netprofile.Lookup("3g-very-lossy")
-		f(&p)
-		return p
-	}
 	nan := netprofile.Ratio(math.NaN())
 	tests := []struct {
 		name string

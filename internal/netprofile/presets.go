@@ -6,10 +6,12 @@ import "time"
 // it needs a new one, because results are compared under name and version.
 const PresetVersion = "v1"
 
+// The limits of every preset, and of a user's own link that names none.
 const (
-	// presetQueue is the default of both netem and WebPageTest.
-	presetQueue = 1000
-	presetMTU   = 1500
+	// DefaultQueue is the default of both netem and WebPageTest, in packets.
+	DefaultQueue = 1000
+	// DefaultMTU is Ethernet's, in bytes.
+	DefaultMTU = 1500
 )
 
 // Presets returns the preset table in its order of presentation: the
@@ -62,8 +64,8 @@ func link(name, description, source string, downKbit, upKbit Rate, rttMS int64) 
 		Down:        downKbit * KbitPerSecond,
 		Up:          upKbit * KbitPerSecond,
 		RTT:         time.Duration(rttMS) * time.Millisecond,
-		Queue:       presetQueue,
-		MTU:         presetMTU,
+		Queue:       DefaultQueue,
+		MTU:         DefaultMTU,
 	}
 }
 
@@ -76,21 +78,7 @@ func burstOfFivePercent() *Burst {
 }
 
 // Lookup returns the preset of that name. The caller owns the result.
-func Lookup(name string) (Profile, bool) {
-	for _, p := range Presets() {
-		if p.Name == name {
-			return p, true
-		}
-	}
-	return Profile{}, false
-}
+func Lookup(name string) (Profile, bool) { return Set(Presets()).Lookup(name) }
 
 // Names returns the names of the presets in the order of Presets.
-func Names() []string {
-	presets := Presets()
-	names := make([]string, len(presets))
-	for i, p := range presets {
-		names[i] = p.Name
-	}
-	return names
-}
+func Names() []string { return Set(Presets()).Names() }

@@ -71,6 +71,9 @@ func (a *Assignment) Check() error {
 	if a.StartBy.Before(a.Slot) || a.Deadline.Before(a.StartBy) {
 		return fmt.Errorf("check assignment %s: got slot %s, start_by %s, deadline %s, want them in that order", a.RunID, a.Slot, a.StartBy, a.Deadline)
 	}
+	if problems := a.Network.Validate(); len(problems) > 0 {
+		return fmt.Errorf("check assignment %s: network %w", a.RunID, problems[0])
+	}
 	if len(a.Scenario.Steps) == 0 {
 		return fmt.Errorf("check assignment %s: got no steps, want at least one", a.RunID)
 	}

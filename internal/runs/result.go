@@ -137,13 +137,6 @@ type Cache struct {
 	ByState map[cachestate.State]int `json:"by_state,omitempty"`
 }
 
-// Link says which network the run went over.
-type Link struct {
-	Profile string `json:"profile"`
-	Version string `json:"version,omitempty"`
-	Mode    string `json:"mode"` // "direct": the host's own network, nothing emulated; "unavailable": nothing was sent
-}
-
 // Summarise fills the result's cache counts from its requests. Answers from the browser's own cache did not reach the CDN and
 // do not count.
 func (r *Result) Summarise() {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"lastmile/internal/netprofile"
 	"lastmile/internal/slo"
 )
 
@@ -109,7 +110,7 @@ func (s *Scenario) Combinations() []Combination {
 // NetworkNames returns the networks the scenario runs on: its own, or the unshaped one where it names none.
 func (s *Scenario) NetworkNames() []string {
 	if len(s.Networks) == 0 {
-		return []string{"none"}
+		return []string{netprofile.None}
 	}
 	return s.Networks
 }

@@ -36,7 +36,7 @@ func StepKeys(t StepType) (allowed, required []string, ok bool) {
 	case StepWaitForElement:
 		return []string{"selectors", "operator", "count", "visible", "assertedEvents"}, []string{"selectors"}, true
 	case StepHTTP:
-		return []string{"method", "url", "headers", "body", "json", "form", "followRedirects", "poll"}, []string{"url"}, true
+		return []string{"method", "url", "headers", "body", "json", "form", "followRedirects", "protocol", "poll"}, []string{"url"}, true
 	}
 	return nil, nil, false
 }
@@ -81,8 +81,27 @@ type Step struct {
 	JSON              any               `json:"json,omitempty"` // any YAML value; strings inside are templates
 	Form              map[string]string `json:"form,omitempty"`
 	FollowRedirects   *bool             `json:"followRedirects,omitempty"` // default true
+	Protocol          Protocol          `json:"protocol,omitempty"`        // http; "" = as an app does: HTTP/2 where the server has it, else HTTP/1.1
 	Poll              *Poll             `json:"poll,omitempty"`
 }
+
+// Protocol is the version of HTTP that an http step insists on, by its ALPN name.
+type Protocol string
+
+// The protocols. HTTP/2 and HTTP/3 are over TLS only.
+const (
+	ProtocolHTTP1 Protocol = "http/1.1"
+	ProtocolHTTP2 Protocol = "h2"
+	ProtocolHTTP3 Protocol = "h3"
+)
+
+// Protocols lists the names of the protocols in documentation order.
+func Protocols() []string {
+	return []string{string(ProtocolHTTP3), string(ProtocolHTTP2), string(ProtocolHTTP1)}
+}
+
+// Secure reports whether the protocol needs an https URL.
+func (p Protocol) Secure() bool { return p == ProtocolHTTP2 || p == ProtocolHTTP3 }
 
 // Poll repeats an http step until its assertions hold or For has passed. The step's duration is the time until they held, so
 // a poll after a write measures how long the write took to become visible.

@@ -7,21 +7,23 @@ import (
 	"strconv"
 	"strings"
 
+	"lastmile/internal/netprofile"
 	"lastmile/internal/slo"
 )
 
 // Fleet is what a scenario is checked against: the regions and networks that exist.
 type Fleet struct {
 	Regions  []string
-	Networks []string
+	Networks netprofile.Set // the presets and the user's own
 }
 
 // Problem is one thing wrong with a scenario. Path leads to it from the top of the document by keys and list indices; it may
 // lead to a key that is absent.
 type Problem struct {
-	Path []string
-	Got  string
-	Want string
+	Path  []string
+	Got   string
+	Want  string
+	OneOf []string // what Want lists, where it is a list of names
 }
 
 // Error implements error.
@@ -74,13 +76,14 @@ func (v *validator) add(got, want string, path ...string) {
 
 // oneOf adds a problem unless got is among the allowed values.
 func (v *validator) oneOf(got string, allowed []string, path ...string) {
-	if !slices.Contains(allowed, got) {
-		shown := absent
-		if got != "" {
-			shown = strconv.Quote(got)
-		}
-		v.add(shown, "one of "+strings.Join(allowed, ", "), path...)
+	if slices.Contains(allowed, got) {
+		return
 	}
+	shown := absent
+	if got != "" {
+		shown = strconv.Quote(got)
+	}
+	v.problems = append(v.problems, Problem{Path: path, Got: shown, Want: "one of " + strings.Join(allowed, ", "), OneOf: allowed})
 }
 
 func (v *validator) head() {
@@ -138,8 +141,9 @@ func (v *validator) places() {
 			v.add(strconv.Quote(region)+" twice", "each region once", "regions", strconv.Itoa(i))
 		}
 	}
+	networks := v.fleet.Networks.Names()
 	for i, network := range s.Networks {
-		v.oneOf(network, v.fleet.Networks, "networks", strconv.Itoa(i))
+		v.oneOf(network, networks, "networks", strconv.Itoa(i))
 		if slices.Contains(s.Networks[:i], network) {
 			v.add(strconv.Quote(network)+" twice", "each network once", "networks", strconv.Itoa(i))
 		}

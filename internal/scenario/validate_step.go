@@ -102,6 +102,12 @@ func (v *stepValidator) values() {
 	if st.Operator != "" {
 		v.oneOf(st.Operator, operators, append(slices.Clone(v.path), "operator")...)
 	}
+	if st.Protocol != "" {
+		v.oneOf(string(st.Protocol), Protocols(), append(slices.Clone(v.path), "protocol")...)
+	}
+	if st.Protocol.Secure() && strings.HasPrefix(strings.ToLower(st.URL), "http://") {
+		v.problem(string(st.Protocol)+" for an http URL", "an https URL, as h3 and h2 are over TLS only", "protocol")
+	}
 	bodies := 0
 	for _, set := range []bool{st.Body != "", st.JSON != nil, st.Form != nil} {
 		if set {

@@ -9,10 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"lastmile/internal/netprofile"
 	"lastmile/internal/slo"
 )
 
-var testFleet = Fleet{Regions: []string{"us", "eu", "apac"}, Networks: []string{"none", "3g"}}
+var testFleet = Fleet{Regions: []string{"us", "eu", "apac"}, Networks: netprofile.Presets()}
 
 // sound is a scenario without problems: one step of each type, with all that may stand on it.
 func sound() *Scenario {
@@ -112,6 +113,10 @@ func TestValidate(t *testing.T) {
 		{"missing key", step(size, func(s *Step) { s.Width = 0 }), []string{"steps.0.width"}},
 		{"no selectors", step(wait, func(s *Step) { s.Selectors = nil }), []string{"steps.4.selectors"}},
 		{"method", step(api, func(s *Step) { s.Method = "get" }), []string{"steps.5.method"}},
+		{"protocol", step(api, func(s *Step) { s.Protocol = "spdy" }), []string{"steps.5.protocol"}},
+		{"protocol on another type", step(home, func(s *Step) { s.Protocol = ProtocolHTTP3 }), []string{"steps.1.protocol"}},
+		{"protocol without tls", step(api, func(s *Step) { s.Protocol, s.URL = ProtocolHTTP3, "HTTP://shop.example.com" }), []string{"steps.5.protocol"}},
+		{"plain protocol without tls", step(api, func(s *Step) { s.Protocol, s.URL = ProtocolHTTP1, "http://shop.example.com" }), nil},
 		{"operator", step(wait, func(s *Step) { s.Operator = ">" }), []string{"steps.4.operator"}},
 		{"two bodies", step(api, func(s *Step) { s.Body = "x" }), []string{"steps.5"}},
 		{"poll", step(api, func(s *Step) { s.Poll.Every = 0 }), []string{"steps.5.poll"}},

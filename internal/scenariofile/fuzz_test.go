@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lastmile/internal/netprofile"
+	"lastmile/internal/scenariofile/document"
 )
 
 // checkErrors fails where an error of Parse does not say where it is.
@@ -15,11 +18,11 @@ func checkErrors(t *testing.T, file string, err error) {
 	if err == nil {
 		return
 	}
-	all := All(err)
+	all := document.All(err)
 	if len(all) == 0 {
 		t.Fatalf("parse: got %v, want errors with positions", err)
 	}
-	before := &Error{}
+	before := &document.Error{}
 	for _, e := range all {
 		if e.File != file || e.Line < 1 || e.Column < 1 || e.Got == "" || e.Want == "" {
 			t.Errorf("parse: got %+v, want file %s, a position, got and want", e, file)
@@ -56,9 +59,34 @@ func FuzzParse(f *testing.F) {
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("parse %d bytes: took %s", len(data), took)
 		}
-		r := &report{file: "fuzz.yaml"}
-		parseRegions(r, data)
-		checkErrors(t, "fuzz.yaml", r.joined())
+		_, err = parseRegions("fuzz.yaml", data)
+		checkErrors(t, "fuzz.yaml", err)
+	})
+}
+
+func FuzzParseNetworks(f *testing.F) {
+	files, err := filepath.Glob("testdata/networks/*.yaml")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("find testdata: got %d files and %v", len(files), err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := ParseNetworks("fuzz.yaml", data)
+		checkErrors(t, "fuzz.yaml", err)
+		if err == nil && len(set) == 0 {
+			t.Error("parse: got no network and no error")
+		}
+		for _, p := range set {
+			if _, preset := netprofile.Lookup(p.Name); err == nil && (preset || len(p.Validate()) > 0 || p.Version != p.OwnVersion()) {
+				t.Errorf("parse: got %+v without an error: %v", p, p.Validate())
+			}
+		}
 	})
 }
 
@@ -73,8 +101,8 @@ func TestParseHostile(t *testing.T) {
 	slowest := []string{"{", "&a ", "a: |\n", "a,", "é", "'"} // per byte, for the scanner
 	for _, unit := range units {
 		for _, prefix := range []string{"", "[", "steps:\n  - json: {"} {
-			for _, size := range []int{2 * maxTokens, maxSize} {
-				if size == maxSize && (prefix != "" || !slices.Contains(slowest, unit)) {
+			for _, size := range []int{2 * document.MaxTokens, document.MaxSize} {
+				if size == document.MaxSize && (prefix != "" || !slices.Contains(slowest, unit)) {
 					continue // only the scanner sees these, and it has no depth
 				}
 				text := prefix + repeat(unit, size)

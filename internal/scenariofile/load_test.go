@@ -10,6 +10,7 @@ import (
 
 	"lastmile/internal/netprofile"
 	"lastmile/internal/scenario"
+	"lastmile/internal/scenariofile/document"
 )
 
 const regionsYAML = `apiVersion: lastmile/v1
@@ -17,6 +18,11 @@ regions:
   us: {description: Virginia}
   eu: {description: Frankfurt}
   apac: {description: Singapore}
+`
+
+const networksYAML = `apiVersion: lastmile/v1
+networks:
+  subway: {down: 700 kbit/s, up: 256 kbit/s, rtt: 400ms}
 `
 
 // scenarioYAML is the smallest scenario: the name and the URL are free.
@@ -51,7 +57,8 @@ func writeDir(t *testing.T, files map[string]string) string {
 func TestLoadDir(t *testing.T) {
 	dir := writeDir(t, map[string]string{
 		RegionsFile:      regionsYAML,
-		"1.yaml":         scenarioYAML("zebra"),
+		NetworksFile:     networksYAML,
+		"1.yaml":         scenarioYAML("zebra") + "networks: [3g, subway]\n",
 		"2.yml":          scenarioYAML("ant"),
 		"README.md":      "not a scenario",
 		".#1.yaml":       "an editor's lock",
@@ -64,8 +71,8 @@ func TestLoadDir(t *testing.T) {
 	if got, want := set.Fleet.Regions, []string{"us", "eu", "apac"}; !slices.Equal(got, want) {
 		t.Errorf("regions: got %v, want %v in the order of the file", got, want)
 	}
-	if got, want := set.Fleet.Networks, netprofile.Names(); !slices.Equal(got, want) {
-		t.Errorf("networks: got %v, want %v", got, want)
+	if got, want := set.Fleet.Networks.Names(), append(netprofile.Names(), "subway"); !slices.Equal(got, want) {
+		t.Errorf("networks: got %v, want the presets and then the user's own, %v", got, want)
 	}
 	var names []string
 	for _, s := range set.Scenarios {
@@ -115,6 +122,29 @@ func TestLoadDirErrors(t *testing.T) {
 				"DIR/b.yaml:1:1: got invalid YAML",
 			},
 		},
+		{
+			"unknown networks",
+			map[string]string{RegionsFile: regionsYAML, NetworksFile: networksYAML, "a.yaml": scenarioYAML("a") + "networks: [subwya, 3g-lossi, carrier-pigeon]\n"},
+			[]string{
+				`DIR/a.yaml:9:12: networks[0]: got "subwya", want subway (did you mean that?)`,
+				`DIR/a.yaml:9:20: networks[1]: got "3g-lossi", want 3g-lossy (did you mean that?)`,
+				`DIR/a.yaml:9:30: networks[2]: got "carrier-pigeon", want one of none, 2g, `,
+			},
+		},
+		{
+			"broken networks: what names them is not judged, the rest is",
+			map[string]string{RegionsFile: regionsYAML, NetworksFile: "apiVersion: lastmile/v1\nnetworks: [\n", "a.yaml": scenarioYAML("a") + "networks: [subway]\nowner: 3\n"},
+			[]string{"DIR/networks.yaml:", "DIR/a.yaml:10:8: owner: got 3, want text"},
+		},
+		{
+			"broken networks and regions",
+			map[string]string{RegionsFile: "regions: {US: {}}\n", NetworksFile: "networks: {}\n", "a.yaml": vague},
+			[]string{
+				"DIR/regions.yaml:1:1: apiVersion: got \"\", want lastmile/v1", "DIR/regions.yaml:1:15: regions.US: ",
+				"DIR/networks.yaml:1:1: apiVersion: got \"\", want lastmile/v1", "DIR/networks.yaml:1:11: networks: got no networks, want a mapping",
+				"DIR/a.yaml:6:8: steps: got 3, want a list",
+			},
+		},
 		{"regions without any", map[string]string{RegionsFile: "apiVersion: lastmile/v1\n", "a.yaml": scenarioYAML("a")}, []string{"DIR/regions.yaml:1:1: regions: got no regions, want a mapping from each region's name"}},
 		{"a list of regions", map[string]string{RegionsFile: "apiVersion: lastmile/v1\nregions: [us]\n", "a.yaml": scenarioYAML("a")}, []string{"DIR/regions.yaml:2:10: regions: got a list, want a mapping"}},
 	}
@@ -142,7 +172,7 @@ func TestLoadDirErrors(t *testing.T) {
 }
 
 func TestLoadAndFleetOf(t *testing.T) {
-	dir := writeDir(t, map[string]string{RegionsFile: regionsYAML, "a.yaml": scenarioYAML("a"), "big.yaml": strings.Repeat("#", maxSize+1)})
+	dir := writeDir(t, map[string]string{RegionsFile: regionsYAML, "a.yaml": scenarioYAML("a"), "big.yaml": strings.Repeat("#", document.MaxSize+1)})
 	fleet, err := FleetOf(filepath.Join(dir, "a.yaml"))
 	if err != nil {
 		t.Fatalf("fleet: %v", err)
@@ -156,6 +186,11 @@ func TestLoadAndFleetOf(t *testing.T) {
 	}
 	if _, err := Load(filepath.Join(dir, "b.yaml"), fleet); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("load an absent file: got %v, want %v", err, os.ErrNotExist)
+	}
+	for _, list := range []string{RegionsFile, NetworksFile} {
+		if _, err := Load(filepath.Join(dir, list), fleet); err == nil || !strings.Contains(err.Error(), "want a scenario file") {
+			t.Errorf("load %s as a scenario: got %v", list, err)
+		}
 	}
 	if _, err := FleetOf(filepath.Join(t.TempDir(), "a.yaml")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "regions.yaml") {
 		t.Errorf("fleet without regions.yaml: got %v, want one that names the file", err)
@@ -205,20 +240,11 @@ func TestParseText(t *testing.T) {
 
 func TestAll(t *testing.T) {
 	_, err := Parse("x.yaml", []byte("a: 1\nb: 2\n"), testFleet())
-	all := All(errors.Join(errors.New("another"), err))
+	all := document.All(errors.Join(errors.New("another"), err))
 	if len(all) < 2 || all[0].File != "x.yaml" || all[0].Path != "a" {
 		t.Errorf("all: got %v, want the errors of x.yaml", all)
 	}
-	if got := All(nil); got != nil {
+	if got := document.All(nil); got != nil {
 		t.Errorf("all of nil: got %v", got)
-	}
-}
-
-func TestClosest(t *testing.T) {
-	names := []string{"schedule", "scenario", "steps", "slos", "url", "id"}
-	for key, want := range map[string]string{"shedule": "schedule", "scehdule": "schedule", "URL": "url", "step": "steps", "ur": "url", "Id": "id", "colour": "", "x": "", "": "", strings.Repeat("schedule", 9): ""} {
-		if got := closest(key, names); got != want {
-			t.Errorf("closest %q: got %q, want %q", key, got, want)
-		}
 	}
 }

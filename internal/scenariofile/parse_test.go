@@ -14,7 +14,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func testFleet() scenario.Fleet {
-	return scenario.Fleet{Regions: []string{"us", "eu", "apac"}, Networks: netprofile.Names()}
+	return scenario.Fleet{Regions: []string{"us", "eu", "apac"}, Networks: netprofile.Presets()}
 }
 
 // The golden files: each testdata/X.yaml with all its errors, in order, in testdata/X.want.
@@ -34,19 +34,25 @@ func TestParseGolden(t *testing.T) {
 			if err != nil {
 				got = err.Error() + "\n"
 			}
-			golden := strings.TrimSuffix(file, ".yaml") + ".want"
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("errors of %s:\n%s\nwant:\n%s", file, got, want)
-			}
+			checkGolden(t, file, got)
 		})
+	}
+}
+
+// checkGolden compares what came of a file with the file of the same name that ends in .want.
+func checkGolden(t *testing.T, file, got string) {
+	t.Helper()
+	golden := strings.TrimSuffix(file, ".yaml") + ".want"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s gives:\n%s\nwant:\n%s", file, got, want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"lastmile/internal/netprofile"
 	"lastmile/internal/scenario"
+	"lastmile/internal/scenariofile/document"
 	"lastmile/internal/slo"
 )
 
@@ -43,12 +44,12 @@ type schemer struct {
 // structure is the schema of a struct: its keys and no others. only, where set, narrows the keys.
 func (s schemer) structure(t reflect.Type, only []string) object {
 	properties := object{}
-	for _, f := range fieldsOf(t) {
-		if only != nil && !slices.Contains(only, f.key) {
+	for _, f := range document.Fields(t) {
+		if only != nil && !slices.Contains(only, f.Key) {
 			continue
 		}
-		name := t.Name() + "." + f.key
-		property := s.value(t.Field(f.index).Type)
+		name := t.Name() + "." + f.Key
+		property := s.value(t.Field(f.Index).Type)
 		if allowed := enums()[name]; allowed != nil {
 			property["enum"] = allowed
 		}
@@ -56,7 +57,7 @@ func (s schemer) structure(t reflect.Type, only []string) object {
 			property["examples"] = []any{netprofile.Names()}
 		}
 		property["description"] = s.descriptions[name]
-		properties[f.key] = property
+		properties[f.Key] = property
 	}
 	out := object{"type": "object", "properties": properties, "additionalProperties": false}
 	if required := requiredKeys()[t.Name()]; required != nil {
@@ -156,6 +157,7 @@ func enums() map[string]any {
 		"Scenario.device":     scenario.Devices(),
 		"Step.type":           scenario.StepTypes(),
 		"Step.method":         []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"},
+		"Step.protocol":       scenario.Protocols(),
 		"Step.operator":       []string{">=", "==", "<="},
 		"AssertedEvent.type":  []string{"navigation"},
 		"SLO.sli":             []scenario.SLI{scenario.SLIAvailability, scenario.SLILatency, scenario.SLICacheHit, scenario.SLIRouting},

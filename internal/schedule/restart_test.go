@@ -90,7 +90,7 @@ func TestCursorDoesNotPassWhatAShutdownCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(t)
 		failing := dispatchFunc(func(context.Context, runs.Assignment) (bool, error) { return false, errors.New("hub down") })
-		s := New(slog.New(slog.DiscardHandler), scenarios(t, "us"), failing, h, h, Options{CursorEvery: time.Second})
+		s := New(slog.New(slog.DiscardHandler), plan(t, "us"), failing, h, h, Options{CursorEvery: time.Second})
 		slot := slotAfter(t, time.Now())
 		ctx, cancel := context.WithDeadline(t.Context(), slot.Add(4*time.Second)) // within its window of 5 s
 		defer cancel()
@@ -115,7 +115,7 @@ func TestShutdownLetsDispatchesFinish(t *testing.T) {
 				return false, ctx.Err()
 			}
 		})
-		s := New(slog.New(slog.DiscardHandler), scenarios(t, "us"), slow, h, h, Options{})
+		s := New(slog.New(slog.DiscardHandler), plan(t, "us"), slow, h, h, Options{})
 		slot := slotAfter(t, time.Now())
 		ctx, cancel := context.WithDeadline(t.Context(), slot.Add(500*time.Millisecond))
 		defer cancel()
@@ -137,7 +137,7 @@ func TestBackPressure(t *testing.T) {
 			return false, ctx.Err()
 		})
 		regions := []string{"us", "eu", "apac", "latam", "me", "uk"}
-		s := New(slog.New(slog.DiscardHandler), scenarios(t, regions...), stuck, h, h, Options{InFlight: 1, CursorEvery: time.Second})
+		s := New(slog.New(slog.DiscardHandler), plan(t, regions...), stuck, h, h, Options{InFlight: 1, CursorEvery: time.Second})
 		if got := s.Entered(time.Now()); !got.IsZero() {
 			t.Errorf("before the start: got entered until %s, want zero", got)
 		}
@@ -194,7 +194,7 @@ func TestLongAbsence(t *testing.T) {
 			h.plan[runs.NewID(shopIn(region), scenarios(t, region)[0].Schedule.Next(shopIn(region), time.Now().Add(-30*time.Hour)))] = true
 		}
 		h.closed = time.Now().Add(-25 * time.Hour)
-		s := New(slog.New(slog.DiscardHandler), scenarios(t, regions...), h, h, h, Options{})
+		s := New(slog.New(slog.DiscardHandler), plan(t, regions...), h, h, h, Options{})
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		if err := s.Run(ctx); err != nil {
@@ -239,7 +239,7 @@ func (s *swaps) AdvanceCursor(_ context.Context, _ string, to time.Time, revisio
 func TestCursorMovesOnAfterALostAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, store := newHub(t), &swaps{lose: true}
-		s := New(slog.New(slog.DiscardHandler), scenarios(t, "us"), h, store, h, Options{})
+		s := New(slog.New(slog.DiscardHandler), plan(t, "us"), h, store, h, Options{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := s.Run(ctx); err != nil {

@@ -47,6 +47,12 @@ type Book interface {
 	First(c scenario.Combination) (slot time.Time, ok bool)
 }
 
+// Plan is what is to be run: scenarios whose regions are resolved, and the networks that they name.
+type Plan struct {
+	Scenarios []scenario.Scenario
+	Networks  netprofile.Set
+}
+
 // Options tune a scheduler; the zero value is useful.
 type Options struct {
 	InFlight       int           // dispatches at once; default 64
@@ -56,12 +62,12 @@ type Options struct {
 
 // Scheduler dispatches due slots. Make one for each run of the program.
 type Scheduler struct {
-	log       *slog.Logger
-	scenarios []scenario.Scenario
-	dispatch  Dispatcher
-	cursors   Cursors
-	book      Book
-	opts      Options
+	log      *slog.Logger
+	plan     Plan
+	dispatch Dispatcher
+	cursors  Cursors
+	book     Book
+	opts     Options
 
 	mu           sync.Mutex
 	inFlight     map[runs.ID]time.Time // slots being ordered, and those whose order a shutdown cut off
@@ -71,8 +77,8 @@ type Scheduler struct {
 	failures     atomic.Int64
 }
 
-// New returns a scheduler for scenarios whose regions are resolved.
-func New(log *slog.Logger, scenarios []scenario.Scenario, d Dispatcher, c Cursors, b Book, opts Options) *Scheduler {
+// New returns a scheduler for a plan.
+func New(log *slog.Logger, plan Plan, d Dispatcher, c Cursors, b Book, opts Options) *Scheduler {
 	if opts.InFlight == 0 {
 		opts.InFlight = 64
 	}
@@ -83,7 +89,7 @@ func New(log *slog.Logger, scenarios []scenario.Scenario, d Dispatcher, c Cursor
 		opts.DispatchLagged = func(string, time.Duration) {}
 	}
 	return &Scheduler{
-		log: log, scenarios: scenarios, dispatch: d, cursors: c, book: b, opts: opts,
+		log: log, plan: plan, dispatch: d, cursors: c, book: b, opts: opts,
 		inFlight: map[runs.ID]time.Time{}, undispatched: map[runs.ID]time.Time{},
 	}
 }
@@ -264,8 +270,8 @@ type cursor struct {
 func (s *Scheduler) loadCursors(ctx context.Context) (map[string]*cursor, error) {
 	out := map[string]*cursor{}
 	now := time.Now()
-	for i := range s.scenarios {
-		for _, region := range s.scenarios[i].Regions {
+	for i := range s.plan.Scenarios {
+		for _, region := range s.plan.Scenarios[i].Regions {
 			if out[region] != nil {
 				continue
 			}
@@ -352,8 +358,8 @@ type agenda []entry
 // queue fills the agenda: combinations that were planned before go on where the books end, new ones begin at now.
 func (s *Scheduler) queue(now time.Time, cursors map[string]*cursor) *agenda {
 	q := &agenda{}
-	for i := range s.scenarios {
-		sc := &s.scenarios[i]
+	for i := range s.plan.Scenarios {
+		sc := &s.plan.Scenarios[i]
 		window := sc.StartWindow()
 		for _, c := range sc.Combinations() {
 			from := now
@@ -368,8 +374,12 @@ func (s *Scheduler) queue(now time.Time, cursors map[string]*cursor) *agenda {
 				s.log.Warn("absent for long, older slots are left out of the books", "scenario", c.Scenario, "region", c.Region, "from", from, "to", limit)
 				from = limit
 			}
-			network, ok := netprofile.Lookup(c.Network)
-			if next := sc.Schedule.Next(c, from); ok && !next.IsZero() {
+			network, ok := s.plan.Networks.Lookup(c.Network)
+			if !ok {
+				s.log.Error("unknown network, nothing of it is planned", "scenario", c.Scenario, "region", c.Region, "network", c.Network)
+				continue
+			}
+			if next := sc.Schedule.Next(c, from); !next.IsZero() {
 				*q = append(*q, entry{scenario: sc, combination: c, network: network, window: window, slot: next})
 			}
 		}

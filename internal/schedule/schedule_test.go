@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -98,10 +99,15 @@ func scenarios(t *testing.T, regions ...string) []scenario.Scenario {
 	}}
 }
 
+// plan is that of scenarios.
+func plan(t *testing.T, regions ...string) Plan {
+	return Plan{Scenarios: scenarios(t, regions...), Networks: netprofile.Presets()}
+}
+
 // runFor runs a scheduler on the hub for a while.
 func runFor(t *testing.T, h *hub, d time.Duration, regions ...string) *Scheduler {
 	t.Helper()
-	s := New(slog.New(slog.DiscardHandler), scenarios(t, regions...), h, h, h, Options{})
+	s := New(slog.New(slog.DiscardHandler), plan(t, regions...), h, h, h, Options{})
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	if err := s.Run(ctx); err != nil {
@@ -191,6 +197,35 @@ func TestHubComingBackWithinTheWindowLosesNothing(t *testing.T) {
 			if _, ok := h.jobs[id]; !ok || s.Undispatched(id) {
 				t.Errorf("slot %s: not dispatched, want it dispatched late", id)
 			}
+		}
+	})
+}
+
+// An assignment carries the whole link, so that a probe needs no file of the user's own networks. A network that is not in the plan
+// is no reason to stop the others.
+func TestAssignmentsCarryTheirNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own := netprofile.Profile{Name: "subway", Down: 700 * netprofile.KbitPerSecond, RTT: 400 * time.Millisecond, Burst: &netprofile.Burst{LossBad: 0.5}}
+		p := plan(t, "us")
+		p.Networks = append(p.Networks, own)
+		p.Scenarios[0].Networks = []string{"unheard-of", "subway", "3g"}
+		var mu sync.Mutex
+		got := map[string]netprofile.Profile{}
+		dispatch := dispatchFunc(func(_ context.Context, a runs.Assignment) (bool, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			got[a.Network.Name] = a.Network
+			return true, nil
+		})
+		h := newHub(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := New(slog.New(slog.DiscardHandler), p, dispatch, h, h, Options{}).Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		preset, _ := netprofile.Lookup("3g")
+		if len(got) != 2 || got["3g"] != preset || got["subway"] != own {
+			t.Errorf("got runs over %+v, want subway and 3g with all their numbers", got)
 		}
 	})
 }

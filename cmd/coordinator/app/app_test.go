@@ -46,6 +46,45 @@ steps:
 	}
 }
 
+// A scenario may run over networks of the user's own as over presets: validate and plan know them, and say nothing else about them.
+func TestOwnNetworks(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "regions.yaml", "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n")
+	write(t, dir, "networks.yaml", "apiVersion: lastmile/v1\nnetworks:\n  subway: {base: 3g, loss: 3%}\n")
+	scenario := func(networks string) {
+		write(t, dir, "api.yaml", `apiVersion: lastmile/v1
+scenario: api
+schedule: "@every 10s"
+timeout: 5s
+regions: [us]
+networks: [`+networks+`]
+steps:
+  - {type: http, url: "http://127.0.0.1:1/"}
+`)
+	}
+	scenario("3g, subway")
+	for _, path := range []string{dir, filepath.Join(dir, "api.yaml")} {
+		want := path + ": scenarios: 1, combinations of scenario, region and network: 2; all sound\n"
+		if code, out, errs := clitest.Run(t, Main, "validate", path); code != 0 || out != want || errs != "" {
+			t.Errorf("got status %d, %q and %q, want %q", code, out, errs, want)
+		}
+	}
+	if code, out, errs := clitest.Run(t, Main, "plan", "--scenarios", dir); code != 0 || !strings.Contains(out, "subway") {
+		t.Errorf("plan: got status %d, %s%s, want slots over subway", code, out, errs)
+	}
+	scenario("3g, subwya")
+	if code, _, errs := clitest.Run(t, Main, "validate", dir); code != cli.ExitUsage || !strings.Contains(errs, "api.yaml:6:16") || !strings.Contains(errs, "subway (did you mean that?)") {
+		t.Errorf("unknown network: got status %d and %s, want %d and the name that was meant", code, errs, cli.ExitUsage)
+	}
+	write(t, dir, "networks.yaml", "apiVersion: lastmile/v1\nnetworks:\n  subway: {base: 3g, los: 3%, queue: 0}\n")
+	code, _, errs := clitest.Run(t, Main, "validate", dir)
+	for _, want := range []string{"networks.yaml:3:22", "want loss (did you mean that?)", "networks.yaml:3:38", "got 0 packets"} {
+		if code != cli.ExitUsage || !strings.Contains(errs, want) {
+			t.Errorf("bad networks: got status %d, want %d, and errors that have %q:\n%s", code, cli.ExitUsage, want, errs)
+		}
+	}
+}
+
 func TestPlanShowsSlotsAndLoad(t *testing.T) {
 	code, out, errs := clitest.Run(t, Main, "plan", "--scenarios", scenariosDir, "--output", "json")
 	if code != 0 {

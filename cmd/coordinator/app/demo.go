@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -288,9 +289,12 @@ func (d *demo) chromium() probe.Chromium {
 // probe describes the probe of a region.
 func (d *demo) probe(region, listen string, server *bus.Server, gate chan struct{}) probe.ServeOptions {
 	return probe.ServeOptions{
-		Chromium: d.chromium(),
-		Secrets:  probe.Secrets{Preset: map[string]string{"SHOP_PASSWORD": demosite.DefaultPassword}},
-		Region:   region, Probe: "demo-" + region,
+		RunOptions: probe.RunOptions{
+			Chromium: d.chromium(),
+			Link:     probe.Link{AllowNet: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}, // the shop is on this machine
+			Secrets:  probe.Secrets{Preset: map[string]string{"SHOP_PASSWORD": demosite.DefaultPassword}},
+		},
+		Region: region, Probe: "demo-" + region,
 		Data:   filepath.Join(d.command.Data, "probe-"+region),
 		Listen: listen, BrowserSlots: 1, HTTPSlots: 4,
 		Grace: demoGrace, Server: server, Gate: gate,

@@ -106,7 +106,7 @@ func journeys(t *testing.T, site *demosite.Site) string {
 // startProbe starts a probe of a region.
 func startProbe(t *testing.T, region, nats string) *clitest.Process {
 	t.Helper()
-	return clitest.Start(t, probe.Main, "serve", "--region", region, "--probe", "probe-"+region, "--nats", nats, "--data", t.TempDir(),
+	return clitest.Start(t, probe.Main, "serve", "--allow-net", "127.0.0.0/8", "--region", region, "--probe", "probe-"+region, "--nats", nats, "--data", t.TempDir(),
 		"--listen", "127.0.0.1:0", "--no-sandbox", "--grace", "5s")
 }
 

@@ -60,9 +60,11 @@ func newUnit(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts unitOpti
 		Bus:               u.busState,
 		DispatchFailures:  func() int64 { return u.scheduler.Failures() },
 		HeartbeatsRefused: u.fleet.Refused,
+		Networks:          set.Fleet.Networks,
 	})
 	u.metrics.Define(set.Scenarios)
-	u.scheduler = schedule.New(log, set.Scenarios, hub, hub, u.ledger, schedule.Options{DispatchLagged: u.metrics.DispatchLag})
+	plan := schedule.Plan{Scenarios: set.Scenarios, Networks: set.Fleet.Networks}
+	u.scheduler = schedule.New(log, plan, hub, hub, u.ledger, schedule.Options{DispatchLagged: u.metrics.DispatchLag})
 	return u
 }
 

@@ -12,9 +12,6 @@ import (
 
 	"lastmile/internal/browser"
 	"lastmile/internal/cli"
-	"lastmile/internal/httprunner"
-	"lastmile/internal/journey"
-	"lastmile/internal/runs"
 	"lastmile/internal/vars"
 )
 
@@ -25,8 +22,11 @@ var version string
 type grammar struct {
 	cli.Common
 
-	Serve serveCommand `cmd:"" help:"Join the fleet: take this region's runs off the bus, run them, report."`
-	Run   runCommand   `cmd:"" help:"Run one scenario here and now, with no fleet, and print what became of it."`
+	Serve     serveCommand     `cmd:"" help:"Join the fleet: take this region's runs off the bus, run them, report."`
+	Run       runCommand       `cmd:"" help:"Run one scenario here and now, with no fleet, and print what became of it."`
+	Networks  networksCommand  `cmd:"" help:"Print the access networks that there are to run over: the presets, and your own."`
+	Calibrate calibrateCommand `cmd:"" help:"Prove the emulated networks on this machine, with real TCP through each."`
+	Doctor    doctorCommand    `cmd:"" help:"Say what works on this machine with these flags, what does not, and what to do."`
 }
 
 // Main runs the program and returns its exit status.
@@ -75,6 +75,13 @@ func (c Chromium) Check(log *slog.Logger) error {
 	return err
 }
 
+// RunOptions are what runs need, in a fleet or alone.
+type RunOptions struct {
+	Chromium
+	Link
+	Secrets
+}
+
 // Secrets holds the flags that say where secrets come from.
 type Secrets struct {
 	SecretsDir string            `help:"Directory with one file for each secret, named like it. Otherwise LASTMILE_SECRET_<NAME> is read." type:"existingdir"`
@@ -99,34 +106,4 @@ func (s Secrets) lookup(name string) (vars.Secret, error) {
 		return vars.Secret(value), nil
 	}
 	return "", fmt.Errorf("not set on this probe: set LASTMILE_SECRET_%s, or put a file %s into --secrets-dir", name, name)
-}
-
-// newRunner wires the step loop to its executors. Where there is no Chromium, the runner has no browser and missing says why.
-func newRunner(log *slog.Logger, probe string, chromium Chromium, secrets Secrets) (runner *journey.Runner, missing, err error) {
-	web := httprunner.New(log, httprunner.Options{})
-	openers := journey.Openers{
-		HTTP: func(ctx context.Context, a *runs.Assignment) (journey.Executor, error) {
-			return opened(web.Open(ctx, a))
-		},
-	}
-	chrome, err := chromium.open(log)
-	switch {
-	case errors.Is(err, errNoBrowser):
-		missing = err
-	case err != nil:
-		return nil, nil, err
-	default:
-		openers.Browser = func(ctx context.Context, a *runs.Assignment) (journey.Executor, error) {
-			return opened(chrome.Open(ctx, a))
-		}
-	}
-	return journey.New(log, probe, openers, secrets.lookup), missing, nil
-}
-
-// opened keeps a nil session from becoming an executor that is not nil.
-func opened[S journey.Executor](s S, err error) (journey.Executor, error) {
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
 }

@@ -27,10 +27,13 @@ const (
 	checkoutScenario = "../../../scenarios/checkout.yaml"
 )
 
+// allowLocal lets runs reach the servers of a test, which are on this machine.
+const allowLocal = "--allow-net=127.0.0.0/8"
+
 // runJSON runs a scenario and returns its result as a program that reads it sees it.
 func runJSON(t *testing.T, args ...string) (int, runs.Result) {
 	t.Helper()
-	code, out, errs := clitest.Run(t, Main, append([]string{"run", "--output", "json"}, args...)...)
+	code, out, errs := clitest.Run(t, Main, append([]string{"run", "--output", "json", allowLocal}, args...)...)
 	decoder := json.NewDecoder(strings.NewReader(out))
 	decoder.DisallowUnknownFields()
 	var r runs.Result
@@ -111,7 +114,7 @@ func TestRunHTTPScenario(t *testing.T) {
 
 func TestRunPrintsWhatBecameOfIt(t *testing.T) {
 	site := shop(t)
-	code, out, errs := clitest.Run(t, Main, "run", apiScenario, "--var", "base="+site.URL("us"))
+	code, out, errs := clitest.Run(t, Main, "run", allowLocal, apiScenario, "--var", "base="+site.URL("us"))
 	if code != 0 || errs != "" {
 		t.Errorf("got status %d and %q, want 0 and nothing to say", code, errs)
 	}
@@ -155,7 +158,7 @@ func TestRunOfABrokenService(t *testing.T) {
 	if len(r.Steps) != 2 || r.Steps[1].State != runs.StepSkipped {
 		t.Errorf("got steps %+v, want the second skipped", r.Steps)
 	}
-	code, out, errs := clitest.Run(t, Main, "run", apiScenario, "--var", "base=http://127.0.0.1:1")
+	code, out, errs := clitest.Run(t, Main, "run", allowLocal, apiScenario, "--var", "base=http://127.0.0.1:1")
 	if code != cli.ExitFailed || !strings.Contains(out, "FAILED") || !strings.Contains(out, "cause: connect: ") || errs != "" {
 		t.Errorf("got status %d, %q, %q; want %d and the cause", code, out, errs, cli.ExitFailed)
 	}
@@ -164,19 +167,9 @@ func TestRunOfABrokenService(t *testing.T) {
 func TestRunOverBudgetIsNoFailure(t *testing.T) {
 	site := shop(t)
 	file := scenarioFile(t, site.URL("us"), "steps: [{type: http, url: \"${vars.base}/\", budget: {bytes: 10B}}]\n")
-	code, out, errs := clitest.Run(t, Main, "run", file)
+	code, out, errs := clitest.Run(t, Main, "run", allowLocal, file)
 	if code != 0 || !strings.Contains(out, "DEGRADED") || !strings.Contains(out, "bytes: got ") || errs != "" {
 		t.Errorf("got status %d, %q, %q; want 0 and the budget that was missed", code, out, errs)
-	}
-}
-
-func TestRunOverANetworkThatIsNotBuiltYet(t *testing.T) {
-	code, r := runJSON(t, apiScenario, "--network", "3g")
-	if code != cli.ExitInvalid || r.State != runs.StateInvalid || r.Network != "3g" || !strings.Contains(r.Cause.Detail, "not available yet") {
-		t.Errorf("got status %d, %s, %+v; want %d and invalid: not available yet", code, r.State, r.Cause, cli.ExitInvalid)
-	}
-	if len(r.Requests) != 0 {
-		t.Errorf("got requests %+v, want none over the wrong network", r.Requests)
 	}
 }
 
@@ -187,7 +180,7 @@ func TestRunStoppedInMidRunIsInvalid(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer slow.Close()
-	p := background(t, "run", scenarioFile(t, slow.URL, "steps: [{type: http, url: \"${vars.base}/\"}]\n"))
+	p := background(t, "run", allowLocal, scenarioFile(t, slow.URL, "steps: [{type: http, url: \"${vars.base}/\"}]\n"))
 	select {
 	case <-reached:
 	case <-p.Done():
@@ -231,7 +224,7 @@ steps:
 		"secrets":          {[]string{apiScenario, "--secrets-dir", filepath.Join(dir, "none")}, []string{"--secrets-dir", "no such file"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			code, out, errs := clitest.Run(t, Main, append([]string{"run"}, tc.args...)...)
+			code, out, errs := clitest.Run(t, Main, append([]string{"run", allowLocal}, tc.args...)...)
 			if code != cli.ExitUsage || out != "" {
 				t.Errorf("got status %d and %q, want %d and nothing", code, out, cli.ExitUsage)
 			}
@@ -255,12 +248,12 @@ func noChromium() []string {
 }
 
 func TestRunWithoutChromium(t *testing.T) {
-	code, out, errs := clitest.Run(t, Main, append([]string{"run", browseScenario}, noChromium()...)...)
+	code, out, errs := clitest.Run(t, Main, append([]string{"run", allowLocal, browseScenario}, noChromium()...)...)
 	if code != cli.ExitInvalid || out != "" || !strings.Contains(errs, "/nonexistent") || !strings.Contains(errs, "apt-get install -y chromium") {
 		t.Errorf("got status %d, %q, %q; want %d and the install command", code, out, errs, cli.ExitInvalid)
 	}
 	site := shop(t)
-	code, _, errs = clitest.Run(t, Main, append([]string{"run", apiScenario, "--var", "base=" + site.URL("us")}, noChromium()...)...)
+	code, _, errs = clitest.Run(t, Main, append([]string{"run", allowLocal, apiScenario, "--var", "base=" + site.URL("us")}, noChromium()...)...)
 	if code != 0 || errs != "" {
 		t.Errorf("http scenario: got status %d and %q, want 0: it needs no Chromium", code, errs)
 	}
@@ -278,7 +271,7 @@ func TestRootNeedsNoSandbox(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // the rest can only be seen as root
 	}
-	code, out, errs := clitest.Run(t, Main, "run", browseScenario)
+	code, out, errs := clitest.Run(t, Main, "run", allowLocal, browseScenario)
 	if code != cli.ExitInvalid || out != "" || !strings.Contains(errs, "--no-sandbox") {
 		t.Errorf("got status %d, %q, %q; want %d and an error that names --no-sandbox", code, out, errs, cli.ExitInvalid)
 	}
@@ -364,7 +357,7 @@ func TestSecretsAreFoundAndNeverTold(t *testing.T) {
 		file := scenarioFile(t, base, rest)
 		for _, form := range []string{"text", "json"} {
 			t.Run(name+" "+form, func(t *testing.T) {
-				code, out, errs := clitest.Run(t, Main, "run", file, "--output", form, "--log-level", "debug")
+				code, out, errs := clitest.Run(t, Main, "run", allowLocal, file, "--output", form, "--log-level", "debug")
 				if code != cli.ExitFailed {
 					t.Errorf("got status %d, want %d, a run with much to tell: %s%s", code, cli.ExitFailed, out, errs)
 				}
@@ -375,7 +368,7 @@ func TestSecretsAreFoundAndNeverTold(t *testing.T) {
 		}
 	}
 	for _, step := range []string{`url: "${vars.base}/${secrets.TOKEN}"`, `url: "${vars.base}/", assert: [{body: "${secrets.TOKEN}"}]`} {
-		code, _, errs := clitest.Run(t, Main, "run", scenarioFile(t, base, second(step)))
+		code, _, errs := clitest.Run(t, Main, "run", allowLocal, scenarioFile(t, base, second(step)))
 		if code != cli.ExitUsage || !strings.Contains(errs, "want no secret here") || strings.Contains(errs, "hunter2") {
 			t.Errorf("%s: got status %d and %q, want %d: a secret has no business there", step, code, errs, cli.ExitUsage)
 		}
@@ -386,7 +379,7 @@ func TestSecretsAreFoundAndNeverTold(t *testing.T) {
 func TestCheckoutKeepsItsPassword(t *testing.T) {
 	site := shop(t)
 	t.Setenv("LASTMILE_SECRET_SHOP_PASSWORD", demosite.DefaultPassword)
-	code, out, errs := clitest.Run(t, Main, "run", checkoutScenario, "--var", "base="+site.URL("us"), "--no-sandbox", "--output", "json", "--log-level", "debug")
+	code, out, errs := clitest.Run(t, Main, "run", allowLocal, checkoutScenario, "--var", "base="+site.URL("us"), "--no-sandbox", "--output", "json", "--log-level", "debug")
 	if code != 0 {
 		t.Errorf("got status %d, want 0:\n%s%s", code, out, errs)
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"lastmile/internal/cli"
-	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/scenariofile"
@@ -18,11 +18,10 @@ import (
 
 // runCommand runs one scenario file.
 type runCommand struct {
-	Chromium
-	Secrets
-	File    string   `arg:"" help:"Scenario file. The fleet's regions are read from regions.yaml beside it." type:"existingfile"`
+	RunOptions
+	File    string   `arg:"" help:"Scenario file. The fleet's regions are read from regions.yaml beside it, your own networks from networks.yaml if there is one." type:"existingfile"`
 	Region  string   `help:"Region to run as; the scenario's first where empty."`
-	Network string   `help:"Network to run over; the scenario's first where empty."`
+	Network string   `help:"Network to run over, a preset or one of networks.yaml; the scenario's first where empty."`
 	Var     []string `help:"Override a variable: name=value, or region:name=value." placeholder:"NAME=VALUE" sep:"none"`
 	Output  string   `help:"Form of the result: text or json." enum:"text,json" default:"text"`
 }
@@ -37,7 +36,7 @@ func (c *runCommand) Run(ctx context.Context, streams cli.Streams, root *grammar
 	if err != nil {
 		host = "probe"
 	}
-	runner, missing, err := newRunner(root.Logger(streams.Err), host, c.Chromium, c.Secrets)
+	runner, missing, err := newRunner(ctx, root.Logger(streams.Err), host, c.RunOptions)
 	if err != nil {
 		return err
 	}
@@ -75,14 +74,11 @@ func (c *runCommand) assignment() (*runs.Assignment, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, err := choose("--network", c.Network, netprofile.Names())
+	name, err := choose("--network", cmp.Or(c.Network, s.NetworkNames()[0]), fleet.Networks.Names())
 	if err != nil {
 		return nil, err
 	}
-	if c.Network == "" {
-		name = s.NetworkNames()[0]
-	}
-	network, _ := netprofile.Lookup(name)
+	network, _ := fleet.Networks.Lookup(name)
 	a := runs.NewAssignment(s, region, network, time.Now().UTC().Truncate(time.Second))
 	a.Trigger = runs.TriggerManual
 	return &a, nil

@@ -26,8 +26,7 @@ import (
 
 // ServeOptions describe a probe that joins a fleet. The tags are its flags.
 type ServeOptions struct {
-	Chromium
-	Secrets
+	RunOptions
 	Region       string        `help:"Region of this probe, as in regions.yaml." required:""`
 	Probe        string        `help:"Name of this probe, unique in its region; made from the host's name where empty."`
 	NATS         string        `name:"nats" help:"Address of the hub." default:"nats://127.0.0.1:4222"`
@@ -71,7 +70,7 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 		return err
 	}
 	defer func() { _ = kept.Close() }()
-	runner, missing, err := newRunner(log, o.Probe, o.Chromium, o.Secrets)
+	runner, missing, err := newRunner(ctx, log, o.Probe, o.RunOptions)
 	if err != nil {
 		return err
 	}

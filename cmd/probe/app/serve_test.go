@@ -131,7 +131,7 @@ func (h *hall) answer(t *testing.T) {
 func serveArgs(t *testing.T, nats string, more ...string) []string {
 	t.Helper()
 	return append([]string{
-		"serve", "--region", "us", "--probe", "one", "--nats", nats, "--data", t.TempDir(), "--listen", "127.0.0.1:0",
+		"serve", allowLocal, "--region", "us", "--probe", "one", "--nats", nats, "--data", t.TempDir(), "--listen", "127.0.0.1:0",
 		"--grace", "1s", "--browser-slots", "0",
 	}, more...)
 }

@@ -22,6 +22,7 @@ type Browser struct {
 	log     *slog.Logger
 	opts    Options
 	dir     string
+	proxy   string // host:port, "" = none
 	proc    *process
 	wire    *wire
 	tasks   sync.WaitGroup // read, await, watch
@@ -33,9 +34,9 @@ type Browser struct {
 	broken chan struct{} // closed when fault is set
 }
 
-func newBrowser(in *Installation, proc *process, dir string, onEvent func(*cdproto.Message)) *Browser {
+func newBrowser(in *Installation, proc *process, dir, proxy string, onEvent func(*cdproto.Message)) *Browser {
 	b := &Browser{
-		log: in.log, opts: in.opts, dir: dir, proc: proc, wire: newWire(proc.pipe, onEvent),
+		log: in.log, opts: in.opts, dir: dir, proxy: proxy, proc: proc, wire: newWire(proc.pipe, onEvent),
 		closing: make(chan struct{}), broken: make(chan struct{}),
 	}
 	b.tasks.Go(b.wire.run)
@@ -46,6 +47,14 @@ func newBrowser(in *Installation, proc *process, dir string, onEvent func(*cdpro
 
 // Endpoint returns the protocol session with the id; "" is the browser's own.
 func (b *Browser) Endpoint(id target.SessionID) Endpoint { return Endpoint{wire: b.wire, id: id} }
+
+// Proxy returns the proxy server and the bypass list that the run's context must be created with. Other contexts reach nobody.
+func (b *Browser) Proxy() (server, bypass string) {
+	if b.proxy == "" {
+		return "direct://", ""
+	}
+	return "socks5://" + b.proxy, "<-loopback>" // which goes through the proxy like all else
+}
 
 // Lost is closed when no reply and no event can be expected any more.
 func (b *Browser) Lost() <-chan struct{} { return b.wire.lost }

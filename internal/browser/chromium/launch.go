@@ -3,7 +3,9 @@ package chromium
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/chromedp/cdproto"
@@ -16,6 +18,22 @@ type Spec struct {
 	Engine        scenario.Engine // zero = the shell
 	Width, Height int             // of the window, CSS pixels
 	AllowHosts    []string        // the only hosts it may reach, as in scenario.AllowHosts; empty = any
+	Network       Network         // through which it reaches them
+}
+
+// Network is how a Chromium reaches the network. Without Proxy and HostRules it is on the network of this machine.
+type Network struct {
+	// Proxy is the host:port of a SOCKS5 proxy through which everything goes that can go through one, and nothing else goes out.
+	// It decides over hosts by itself: AllowHosts is not heeded, so that the proxy sees what is tried. "" = none.
+	Proxy string
+
+	// HostRules are entries for the host resolver, such as "MAP localhost 198.19.0.1", of a network that the process itself is in;
+	// nil = it is in none. There QUIC is possible.
+	HostRules []string
+
+	// Start starts the command, which it may change before. It is called on a thread that lives as long as the command and whose
+	// priority the command inherits.
+	Start func(*exec.Cmd) error
 }
 
 // maxTempDir is the length in bytes of the longest TempDir for the full engine, which makes a socket some 60 bytes below it: the
@@ -41,12 +59,12 @@ func (in *Installation) Start(spec Spec, onEvent func(*cdproto.Message)) (*Brows
 	if err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
-	proc, err := startProcess(binary, in.flags(spec, dir), environment(dir), dir)
+	proc, err := startProcess(binary, in.flags(spec, dir), dir, spec.Network.Start)
 	if err != nil {
 		_ = os.RemoveAll(dir) // the start's error is the one to tell
 		return nil, err
 	}
-	return newBrowser(in, proc, dir, onEvent), nil
+	return newBrowser(in, proc, dir, spec.Network.Proxy, onEvent), nil
 }
 
 // preferences turn the predictor of the full browser off: it opens sockets before a request exists, which then seems to have
@@ -85,7 +103,7 @@ func (in *Installation) flags(spec Spec, dir string) []string {
 		"--disable-client-side-phishing-detection", "--disable-search-engine-choice-screen", "--metrics-recording-only",
 		"--disable-breakpad", "--disable-crash-reporter", "--disable-hang-monitor", "--disable-prompt-on-repost",
 		"--disable-popup-blocking", "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
-		"--disable-renderer-backgrounding", "--disable-quic", "--disable-gpu", "--hide-scrollbars", "--mute-audio",
+		"--disable-renderer-backgrounding", "--disable-gpu", "--hide-scrollbars", "--mute-audio",
 		"--force-color-profile=srgb", "--password-store=basic", "--lang=en-US",
 		"--disable-features=Translate,MediaRouter,OptimizationHints,AutofillServerCommunication,HttpsUpgrades,InterestFeedContentSuggestions," +
 			"CertificateTransparencyComponentUpdater,DialMediaRouteProvider,GlobalMediaControls",
@@ -100,13 +118,56 @@ func (in *Installation) flags(spec Spec, dir string) []string {
 	if !in.shm {
 		flags = append(flags, "--disable-dev-shm-usage")
 	}
-	if len(spec.AllowHosts) > 0 {
-		// Lets nothing through that is not listed, IP literals, workers and WebSockets included.
-		rules := []string{"MAP * ~NOTFOUND"}
-		for _, host := range spec.AllowHosts {
+	flags = append(flags, networkFlags(spec)...)
+	return append(flags, "about:blank")
+}
+
+// nowhere is the proxy of all that is not the run's own context: what the full browser does of its own accord (it asks for updates,
+// the time, accounts) ends there instead of crossing the run's network or counting as its attempts. See Browser.Proxy.
+const nowhere = "nowhere.invalid"
+
+// networkFlags say how the network is reached, and that nothing goes past that.
+func networkFlags(spec Spec) []string {
+	flags := []string{"--proxy-server=socks5://" + nowhere}
+	rules := []string{"MAP " + nowhere + " ~NOTFOUND"}
+	if spec.Network.Proxy != "" {
+		host, _, _ := strings.Cut(spec.Network.Proxy, ":")
+		for _, flag := range []string{"--force-webrtc-ip-handling-policy", "--webrtc-ip-handling-policy"} { // the shell's, the full browser's
+			flags = append(flags, flag+"=disable_non_proxied_udp")
+		}
+		rules = append(rules, "MAP * ~NOTFOUND", "EXCLUDE "+host) // the proxy resolves the hosts that it is asked for
+	} else {
+		rules = append(rules, hostRules(spec.AllowHosts, spec.Network.HostRules)...)
+	}
+	if spec.Network.Proxy != "" || spec.Network.HostRules == nil {
+		flags = append(flags, "--disable-quic")
+	}
+	return append(flags, "--host-resolver-rules="+strings.Join(rules, " , "))
+}
+
+// hostRules merges the rules of a network with a list of hosts. They let nothing through that is not listed, IP literals, workers
+// and WebSockets included. For Chromium an exclusion overrides every mapping, and the first mapping that matches counts: a pattern of
+// the list that matches a mapped host cannot be excluded, so that of its hosts only the mapped ones are let through.
+func hostRules(allowed, network []string) []string {
+	if len(allowed) == 0 {
+		return network
+	}
+	list := scenario.Scenario{AllowHosts: allowed}
+	var rules, mapped []string
+	for _, rule := range network {
+		if fields := strings.Fields(rule); len(fields) > 1 {
+			if !list.AllowsHost(fields[1]) {
+				continue // what is mapped would be let through
+			}
+			mapped = append(mapped, strings.ToLower(fields[1]))
+		}
+		rules = append(rules, rule)
+	}
+	rules = append(rules, "MAP * ~NOTFOUND")
+	for _, host := range allowed {
+		if !slices.ContainsFunc(mapped, func(m string) bool { return scenario.Glob(strings.ToLower(host), m) }) {
 			rules = append(rules, "EXCLUDE "+host)
 		}
-		flags = append(flags, "--host-resolver-rules="+strings.Join(rules, " , "))
 	}
-	return append(flags, "about:blank")
+	return rules
 }

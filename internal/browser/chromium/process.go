@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"golang.org/x/sys/unix"
 
 	"lastmile/internal/runs"
 )
@@ -33,8 +34,9 @@ type process struct {
 	drained chan struct{} // closed when stderr has been read to its end
 }
 
-// startProcess runs the binary with its debugging pipe on file descriptors 3 and 4. The kernel kills it if this process dies.
-func startProcess(binary string, args, env []string, dir string) (*process, error) {
+// startProcess runs the binary with its debugging pipe on file descriptors 3 and 4. The kernel kills it if this process dies. start
+// starts the command.
+func startProcess(binary string, args []string, dir string, start func(*exec.Cmd) error) (*process, error) {
 	var pipes [3]struct{ r, w *os.File }
 	closeAll := func() {
 		for _, p := range pipes {
@@ -51,16 +53,19 @@ func startProcess(binary string, args, env []string, dir string) (*process, erro
 	}
 	in, out, diag := pipes[0], pipes[1], pipes[2]
 	cmd := exec.Command(binary, args...)
-	cmd.Env, cmd.Dir, cmd.Stderr = env, dir, diag.w
+	cmd.Env, cmd.Dir, cmd.Stderr = environment(dir), dir, diag.w
 	cmd.ExtraFiles = []*os.File{in.r, out.w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	p := &process{diag: diag.r, exited: make(chan struct{}), drained: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		// Pdeathsig fires when the thread that forked ends, so the thread stays ours until the child is gone.
+		// Pdeathsig fires when the thread that forked ends, so the thread stays ours until the child is gone. It is not given back
+		// after that but ends with the goroutine, as its priority cannot be raised again.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := giveWay()
+		if err == nil {
+			err = start(cmd)
+		}
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
@@ -81,6 +86,26 @@ func startProcess(binary string, args, env []string, dir string) (*process, erro
 		_, _ = io.Copy(&p.stderr, diag.r) // ends with the last process that holds the other end, or with stop
 	}()
 	return p, nil
+}
+
+// niceness is by how much Chromium stands behind the access network's emulator when both want a processor.
+const niceness = 5
+
+// giveWay lowers the priority of the calling thread. Whatever it starts inherits that before its first instruction: lowered from
+// outside, a child could be forked past it. Chromium sets the priorities of its threads by itself where it may, which is below zero
+// for many, so that the right to raise one goes as well; where the thread may not give it up, what it starts does not get it.
+func giveWay() error {
+	if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_SYS_NICE, 0, 0, 0); err != nil && !errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("give up the right to raise priorities: %w", err)
+	}
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err == nil {
+		err = unix.Setpriority(unix.PRIO_PROCESS, 0, 20-raw+niceness) // the system call returns 20 less the niceness
+	}
+	if err != nil {
+		return fmt.Errorf("lower priority: %w", err)
+	}
+	return nil
 }
 
 // kill ends every process of the group at once. It does not wait.

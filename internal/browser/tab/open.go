@@ -78,7 +78,10 @@ func (t *Tab) prime(ctx context.Context) error {
 // openPage creates the run's context and page and makes the page the device.
 func (t *Tab) openPage(ctx context.Context) error {
 	root := t.browser.Endpoint("")
-	fresh, err := chromium.Call(ctx, root, target.CreateBrowserContext, target.CreateBrowserContextParams{DisposeOnDetach: new(true)})
+	server, bypass := t.browser.Proxy()
+	fresh, err := chromium.Call(ctx, root, target.CreateBrowserContext, target.CreateBrowserContextParams{
+		DisposeOnDetach: new(true), ProxyServer: server, ProxyBypassList: bypass,
+	})
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,6 @@ import (
 	"lastmile/internal/browser/chromium"
 	"lastmile/internal/browser/traffic"
 	"lastmile/internal/runs"
-	"lastmile/internal/scenario"
 )
 
 // Tab is the run's page. It follows what happens to the page, and to every frame, worker and popup below it, from the events
@@ -52,11 +51,10 @@ type Document struct {
 // Complete reports whether the document's load event has fired.
 func (d *Document) Complete() bool { return d.Loader != "" && d.loaded == d.Loader }
 
-// New returns a tab that is still to be opened. Its Event method must get every event of the browser that Open is given.
-func New(sc *scenario.Scenario, device Device) *Tab {
-	return &Tab{
-		device: device, changed: make(chan struct{}), pages: map[target.ID]target.SessionID{}, traffic: traffic.New(sc, time.Now),
-	}
+// New returns a tab that is still to be opened, as the device. Its Event method must get every event of the browser that Open is
+// given. It owns the account of requests.
+func New(device Device, account *traffic.Log) *Tab {
+	return &Tab{device: device, changed: make(chan struct{}), pages: map[target.ID]target.SessionID{}, traffic: account}
 }
 
 // ErrGone is the error of a wait whose page has been closed.
@@ -155,6 +153,13 @@ func (t *Tab) Response(loader cdp.LoaderID) (hop traffic.Hop, ok bool) {
 		return *found, true
 	}
 	return traffic.Hop{}, false
+}
+
+// Explain says what a network error of the navigation to a document means: see traffic.Log.Explain.
+func (t *Tab) Explain(loader cdp.LoaderID, url, text string) runs.Cause {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.traffic.Explain(loader, url, text)
 }
 
 // Event takes one event of the browser. It runs on the goroutine that reads the pipe, so it posts commands but never calls one.
@@ -269,6 +274,13 @@ func (t *Tab) Tally() (requests int, bytes int64, forbidden string) {
 	defer t.mu.Unlock()
 	requests, bytes = t.traffic.Tally()
 	return requests, bytes, t.traffic.Forbidden()
+}
+
+// Lost says how the run's own network failed, nil while it has not: see traffic.Log.Lost.
+func (t *Tab) Lost() *runs.Cause {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.traffic.Lost()
 }
 
 // Requests returns the run's requests in order of start, and how many more there were than are kept.

@@ -6,6 +6,8 @@
 package traffic
 
 import (
+	"cmp"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,15 +36,17 @@ const (
 type Log struct {
 	sc        *scenario.Scenario
 	now       func() time.Time
+	proxy     *Proxy // nil = none
 	step      string
 	hops      []*Hop // in order of start
 	total     int
 	documents int // over the limit
 	stepFrom  int // total at the start of the step
 	exchanges map[network.RequestID]*exchange
-	active    int       // exchanges under way that a page waits for
-	lastEvent time.Time // when active last changed or data came
-	forbidden string    // the first host outside allowHosts that the step tried to reach
+	active    int         // exchanges under way that a page waits for
+	lastEvent time.Time   // when active last changed or data came
+	forbidden string      // the first host outside allowHosts that the step tried to reach
+	lost      *runs.Cause // what the first request said to which the proxy gave no answer
 }
 
 // exchange is what shares one request id: a request and the redirects before it. ExtraInfo events come in the order of the hops,
@@ -62,16 +66,19 @@ type Hop struct {
 	PageStatus int         // as the page sees it: 200 where the network said 304
 	Headers    http.Header // nil before there is a response
 	timing     *network.ResourceTiming
+	target     string  // host and port
+	connection float64 // Chromium's number of it
 	wantsExtra bool
 	answered   bool
 	ended      bool
-	endedAt    float64 // seconds of Chromium's clock
+	endedAt    float64 // or failed, seconds of Chromium's clock
 	size       float64 // bytes received
 }
 
-// New returns an empty account. now is the clock.
-func New(sc *scenario.Scenario, now func() time.Time) *Log {
-	return &Log{sc: sc, now: now, exchanges: map[network.RequestID]*exchange{}, lastEvent: now()}
+// New returns an empty account. now is the clock; proxy is nil where Chromium connects by itself, so that it knows all there is to
+// know.
+func New(sc *scenario.Scenario, now func() time.Time, proxy *Proxy) *Log {
+	return &Log{sc: sc, now: now, proxy: proxy, exchanges: map[network.RequestID]*exchange{}, lastEvent: now()}
 }
 
 // Begin books the requests that start from now on to the step.
@@ -128,8 +135,11 @@ func (t *Log) ended(msg *cdproto.Message) {
 	}
 	if ev, ok := Decode[network.EventLoadingFailed](msg); ok && msg.Method == cdproto.EventNetworkLoadingFailed {
 		if x := t.exchanges[ev.RequestID]; x != nil {
-			x.last().Error = ev.ErrorText
+			x.last().fail(ev.ErrorText, ev.Timestamp.Float64())
 			t.deactivate(x)
+			if t.lost == nil && t.proxy != nil {
+				t.lost = t.proxy.fault(x.last(), t.now())
+			}
 		}
 	}
 }
@@ -180,7 +190,7 @@ func (t *Log) start(raw, method string, document bool) *Hop {
 		t.forbidden = host
 	}
 	t.total++
-	h := &Hop{Request: runs.Request{Step: t.step, URL: PlainURL(raw), Method: method}}
+	h := &Hop{Request: runs.Request{Step: t.step, URL: PlainURL(raw), Method: method}, target: targetOf(u)}
 	switch {
 	case len(t.hops) < maxRequests:
 		t.hops = append(t.hops, h)
@@ -242,6 +252,10 @@ func (t *Log) Active() (n int, since time.Time) { return t.active, t.lastEvent }
 // Forbidden returns the first host outside allowHosts that the step has tried to reach, "" where there is none.
 func (t *Log) Forbidden() string { return t.forbidden }
 
+// Lost says what went wrong when the run's own proxy first failed a request; nil while it has not.
+// Nothing that the page did without that request is the target's doing.
+func (t *Log) Lost() *runs.Cause { return t.lost }
+
 // Tally counts the requests that the step has started, and the bytes received for them so far.
 func (t *Log) Tally() (requests int, bytes int64) {
 	for _, h := range t.hops[min(t.stepFrom, len(t.hops)):] {
@@ -253,11 +267,39 @@ func (t *Log) Tally() (requests int, bytes int64) {
 // Requests returns the run's requests in order of start, and how many more there were than are kept.
 func (t *Log) Requests() (kept []runs.Request, dropped int) {
 	kept = make([]runs.Request, 0, len(t.hops))
+	if t.proxy != nil {
+		t.proxy.join(t.hops)
+	}
 	for _, h := range t.hops {
 		h.classify(t.sc.Routing)
-		kept = append(kept, h.Request)
+		r := h.Request
+		if r.Error != "" && t.proxy != nil {
+			if cause := t.proxy.cause(h.target, r.Error, t.proxy.at(h.endedAt)); cause != nil {
+				r.Error = string(cause.Class) + ": " + cause.Detail
+			}
+		}
+		kept = append(kept, r)
 	}
 	return kept, t.total - len(t.hops)
+}
+
+// Explain says what a network error, such as net::ERR_NAME_NOT_RESOLVED, of the navigation to a document means. The URL is that of
+// the navigation; where it was redirected, the error is of the last hop. Class probe is a fault of this machine or of the run's own
+// network.
+func (t *Log) Explain(loader cdp.LoaderID, raw, text string) runs.Cause {
+	h := t.Document(loader)
+	if h == nil {
+		h = &Hop{Request: runs.Request{URL: PlainURL(raw)}}
+		if u, err := parseURL(raw); err == nil {
+			h.target = targetOf(u)
+		}
+	}
+	cause := runs.Cause{Class: ClassOfNetError(text), Detail: text}
+	if t.proxy != nil {
+		cause = *cmp.Or(t.proxy.cause(h.target, text, t.now()), &cause)
+	}
+	cause.Detail = fmt.Sprintf("load %s: %s", h.URL, cause.Detail)
+	return cause
 }
 
 func (x *exchange) last() *Hop { return x.hops[len(x.hops)-1] }
@@ -267,7 +309,7 @@ func (x *exchange) answer(r *network.Response, hasExtra bool) {
 	h := x.last()
 	h.answered, h.wantsExtra = true, hasExtra
 	h.PageStatus, h.Status = int(r.Status), int(r.Status)
-	h.Protocol = r.Protocol
+	h.Protocol, h.connection = r.Protocol, r.ConnectionID
 	if r.RemoteIPAddress != "" {
 		h.RemoteAddr = net.JoinHostPort(strings.Trim(r.RemoteIPAddress, "[]"), strconv.FormatInt(r.RemotePort, 10))
 	}
@@ -313,6 +355,9 @@ func (h *Hop) finish(at, bytes float64) {
 	h.ended, h.endedAt, h.size = true, at, bytes
 	h.measure()
 }
+
+// fail records what ended the request instead of a response, or of the rest of one.
+func (h *Hop) fail(text string, at float64) { h.Error, h.endedAt = text, at }
 
 // measure fills in what is known so far of the size and the phases.
 func (h *Hop) measure() {

@@ -15,7 +15,7 @@ import (
 )
 
 func newLog() *Log {
-	log := New(&scenario.Scenario{Routing: &scenario.Routing{Header: "X-Region"}, AllowHosts: []string{"a.example"}}, time.Now)
+	log := New(&scenario.Scenario{Routing: &scenario.Routing{Header: "X-Region"}, AllowHosts: []string{"a.example"}}, time.Now, nil)
 	log.Begin("home")
 	return log
 }
@@ -166,9 +166,14 @@ func FuzzEvents(f *testing.F) {
 	f.Add(`webSocketHandshakeResponseReceived {"requestId":"1"}`)
 	f.Fuzz(func(t *testing.T, script string) {
 		log := newLog()
+		behind := proxied(record("a.example", 0, 100), failed(record("a.example", 0, 100), runs.ClassDNS, "no such host"))
 		feed(log, strings.Split(script, "\n")...)
+		feed(behind, strings.Split(script, "\n")...)
 		log.Forget("2")
 		got, _ := log.Requests()
+		if joined, _ := behind.Requests(); len(joined) != len(got) {
+			t.Errorf("behind a proxy: got %d requests, want %d", len(joined), len(got))
+		}
 		if slices.ContainsFunc(got, func(r runs.Request) bool { return strings.ContainsAny(r.URL, "?#") }) {
 			t.Errorf("got %+v, want no query or fragment in a URL", got)
 		}

@@ -1,4 +1,4 @@
-package scenariofile
+package document
 
 import (
 	"bytes"
@@ -14,10 +14,10 @@ import (
 
 // The bounds of a file. The parser recurses for each level and for each key of a mapping, and copies its token list for each
 // empty value, so that depth and number must be bounded before it runs. The largest scenario that is allowed (200 steps) has a
-// tenth of maxTokens.
+// tenth of MaxTokens.
 const (
-	maxSize   = 1 << 20 // bytes
-	maxTokens = 30_000
+	MaxSize   = 1 << 20 // bytes
+	MaxTokens = 30_000
 	maxDepth  = 64 // each block level counts twice: once for its key, once for the colon
 )
 
@@ -35,8 +35,8 @@ func positionOf(t *token.Token) position {
 
 // parseSource turns a file into its one document's root node. It returns nil after adding to the report.
 func parseSource(r *report, data []byte) ast.Node {
-	if len(data) > maxSize {
-		r.add(position{1, 1}, nil, fmt.Sprintf("more than %d KiB", maxSize>>10), fmt.Sprintf("at most %d KiB", maxSize>>10))
+	if len(data) > MaxSize {
+		r.add(position{1, 1}, nil, fmt.Sprintf("more than %d KiB", MaxSize>>10), fmt.Sprintf("at most %d KiB", MaxSize>>10))
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
@@ -45,8 +45,8 @@ func parseSource(r *report, data []byte) ast.Node {
 		return nil
 	}
 	tokens := lexer.Tokenize(string(data))
-	if len(tokens) > maxTokens {
-		r.add(positionOf(tokens[maxTokens]), nil, fmt.Sprintf("more than %d YAML tokens", maxTokens), "a smaller file")
+	if len(tokens) > MaxTokens {
+		r.add(positionOf(tokens[MaxTokens]), nil, fmt.Sprintf("more than %d YAML tokens", MaxTokens), "a smaller file")
 		return nil
 	}
 	if t := tooDeep(tokens); t != nil {

@@ -1,4 +1,4 @@
-package scenariofile
+package document
 
 import (
 	"cmp"

@@ -1,13 +1,16 @@
-package scenariofile
+package document
 
 import "strings"
+
+// DidYouMean is what an error wants where a name is known that was probably meant.
+func DidYouMean(name string) string { return name + " (did you mean that?)" }
 
 // maxTypo is the longest key for which a suggestion is looked for.
 const maxTypo = 40
 
-// closest returns the name that was probably meant by key, "" where none is near: one edit away, or two for four letters or more,
+// Closest returns the name that was probably meant by key, "" where none is near: one edit away, or two for four letters or more,
 // and so on.
-func closest(key string, names []string) string {
+func Closest(key string, names []string) string {
 	if len(key) > maxTypo {
 		return ""
 	}

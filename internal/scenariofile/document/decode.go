@@ -1,4 +1,4 @@
-package scenariofile
+package document
 
 import (
 	"encoding"
@@ -25,10 +25,10 @@ func (d *decoder) fail(n ast.Node, path []string, got, want string) {
 	d.failed = append(d.failed, path)
 }
 
-// maxErrors bounds how many errors of one file are worth looking for.
-const maxErrors = 500
+// MaxErrors bounds how many errors of one file are worth looking for.
+const MaxErrors = 500
 
-func (d *decoder) enough() bool { return len(d.report.errors) >= maxErrors }
+func (d *decoder) enough() bool { return len(d.report.errors) >= MaxErrors }
 
 // isUnder reports whether a path is another one or leads to a place inside it.
 func isUnder(path, other []string) bool {
@@ -147,19 +147,19 @@ func gotWant(err error) (got, want string) {
 	return err.Error(), "another value"
 }
 
-// field is one key of a struct.
-type field struct {
-	key   string
-	index int
+// Field is one key of a struct.
+type Field struct {
+	Key   string
+	Index int // in the struct
 }
 
-// fieldsOf lists the keys of a struct type by its json tags, in its order.
-func fieldsOf(t reflect.Type) []field {
-	var out []field
+// Fields lists the keys of a struct type by its json tags, in its order.
+func Fields(t reflect.Type) []Field {
+	var out []Field
 	for i := range t.NumField() {
 		key, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		if key != "" && key != "-" {
-			out = append(out, field{key, i})
+			out = append(out, Field{key, i})
 		}
 	}
 	return out
@@ -170,7 +170,7 @@ func (d *decoder) structs(n ast.Node, v reflect.Value, path []string) {
 		d.fail(n, path, describe(n), "a mapping")
 		return
 	}
-	fields := fieldsOf(v.Type())
+	fields := Fields(v.Type())
 	seen := map[string]bool{}
 	for _, pair := range entries(n) {
 		key, ok := keyText(pair.Key)
@@ -178,29 +178,29 @@ func (d *decoder) structs(n ast.Node, v reflect.Value, path []string) {
 			continue
 		}
 		seen[key] = true
-		i := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
+		i := slices.IndexFunc(fields, func(f Field) bool { return f.Key == key })
 		if i < 0 {
 			d.unknown(pair, fields, n, path)
 			continue
 		}
-		d.decode(pair.Value, v.Field(fields[i].index), child(path, key))
+		d.decode(pair.Value, v.Field(fields[i].Index), child(path, key))
 	}
 }
 
 // unknown reports a key that the struct does not have. The key that was probably meant counts as failed: that it is absent is
 // no news.
-func (d *decoder) unknown(pair *ast.MappingValueNode, fields []field, n ast.Node, path []string) {
+func (d *decoder) unknown(pair *ast.MappingValueNode, fields []Field, n ast.Node, path []string) {
 	key, _ := keyText(pair.Key)
 	names := make([]string, len(fields))
 	for i, f := range fields {
-		names[i] = f.key
+		names[i] = f.Key
 	}
 	if len(path) == 2 && path[0] == "steps" {
 		names = stepKeys(n, names)
 	}
 	want := "one of " + strings.Join(names, ", ")
-	if meant := closest(key, names); meant != "" {
-		want = meant + " (did you mean that?)"
+	if meant := Closest(key, names); meant != "" {
+		want = DidYouMean(meant)
 		d.failed = append(d.failed, child(path, meant))
 	}
 	d.report.add(positionOf(pair.Key.GetToken()), child(path, key), "an unknown key", want)

@@ -1,0 +1,154 @@
+package app
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"lastmile/internal/cli"
+	"lastmile/internal/cli/clitest"
+	"lastmile/internal/linkemu"
+	"lastmile/internal/netprofile"
+	"lastmile/internal/runs"
+)
+
+// quickNetworks are two that take little time, of which one loses packets in bursts.
+const quickNetworks = `  quick: {down: 8 Mbit/s, up: 4 Mbit/s, rtt: 20ms}
+  holey: {down: 2 Mbit/s, up: 2 Mbit/s, rtt: 20ms, burst: {pGoodToBad: 2%, pBadToGood: 18%, lossBad: 50%}}
+`
+
+// What is asserted here no busy machine can disturb: whether its links are on profile, it can.
+func TestCalibrateAsJSON(t *testing.T) {
+	t.Parallel()
+	code, out, errs := clitest.Run(t, Main, "calibrate", "--output", "json", "--for", "300ms",
+		"--network", "holey", "--network", "quick", "--network", "cable", ownNetworks(t, quickNetworks))
+	if errs != "" {
+		t.Errorf("got %q, want nothing to say where nobody watches", errs)
+	}
+	decoder := json.NewDecoder(strings.NewReader(out))
+	decoder.DisallowUnknownFields()
+	var all []linkemu.Measurement
+	if err := decoder.Decode(&all); err != nil || decoder.More() || len(all) != 3 {
+		t.Fatalf("got %q (%v), want a list of three", out, err)
+	}
+	proved := 0
+	for i, name := range []string{"holey", "quick", "cable"} {
+		m := all[i]
+		if m.Network != name || m.Version == "" || m.Handshake.Count == 0 || m.Down.Sent == 0 || m.Up.Bytes == 0 || m.Tolerances.LateP99MS != 2 {
+			t.Errorf("%s: got %+v, want it tried and in the order asked for", name, m)
+		}
+		if (m.Verdict == runs.OnProfile) != (len(m.Misses) == 0) {
+			t.Errorf("%s: got %s with misses %v", name, m.Verdict, m.Misses)
+		}
+		if m.Tolerances.GoodputShare != nil {
+			t.Errorf("%s: got a goodput judged after 300 ms", name)
+		}
+		if lossy := name == "holey"; (m.Loss.Want > 0) != lossy || (m.Down.ModelKbit != nil) != lossy || (m.Tolerances.HandshakeMS == nil) != lossy {
+			t.Errorf("%s: got loss %+v, model %v, tolerances %+v", name, m.Loss, m.Down.ModelKbit, m.Tolerances)
+		}
+		if m.Verdict == runs.OnProfile {
+			proved++
+		}
+	}
+	// A full packet carries 1448 of the 1514 bytes that it takes up.
+	if got, want := all[1].Down.LimitKbit, 8000*1448.0/1514; math.Abs(got-want) > 0.01 {
+		t.Errorf("got a limit of %v kbit/s, want %v", got, want)
+	}
+	if want := map[bool]int{true: 0, false: cli.ExitInvalid}[proved == 3]; code != want {
+		t.Errorf("got status %d with %d of 3 on profile, want %d", code, proved, want)
+	}
+}
+
+func TestCalibratePrintsATable(t *testing.T) {
+	t.Parallel()
+	code, out, errs := clitest.Run(t, Main, "calibrate", "--for", "100ms", "--network", "cable")
+	if code != 0 && code != cli.ExitInvalid || errs != "" {
+		t.Errorf("got status %d and %q, want a verdict", code, errs)
+	}
+	for _, want := range []string{"HANDSHAKE MS", "99 % range", "cable", "/28.7", "/4782", " profile", " of 1 networks on profile"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("text lacks %q:\n%s", want, out)
+		}
+	}
+}
+
+func TestPrintCalibration(t *testing.T) {
+	var out strings.Builder
+	all := []*linkemu.Measurement{{Network: "3g", Verdict: runs.OnProfile}, {Network: "3g-lossy", Verdict: runs.OffProfile, Misses: []string{"rtt: too long"}}}
+	all[0].Handshake.MedianMS, all[0].Handshake.WantMS = new(301.44), 301.14
+	all[0].SetUp.RoundTrips, all[0].SetUp.Want = new(4.01), 4
+	all[0].Down.GoodputKbit, all[0].Down.LimitKbit = new(1525.0), 1530.25
+	all[0].Loss.Sent, all[0].Loss.Inside = 1000, true
+	all[1].Up.LimitKbit, all[1].Up.ModelKbit = 734.5, new(286.4)
+	all[1].Loss.Sent, all[1].Loss.Lost, all[1].Loss.Percent, all[1].Loss.Want, all[1].Loss.Low, all[1].Loss.High = 1000, 50, 5, 2, 9, 32
+	if err := printCalibration(&out, all, 34*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"301.4/301.1", "4.01/4", "1525/1530 99.7%", "0 of 1000", "on profile", "-/734 ~286", "50 of 1000 (5%), 9-32 outside", "off profile",
+		"3g-lossy: rtt: too long\n", "1 of 2 networks on profile, in 34 s",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("text lacks %q:\n%s", want, &out)
+		}
+	}
+}
+
+func TestCalibrateRefusesBadInput(t *testing.T) {
+	dir := ownNetworks(t, quickNetworks)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--network", "wifi", dir}, "holey"},
+		{[]string{"--network", "quick"}, "satellite"},
+		{[]string{"--network", "none"}, `got "none"`},
+		{[]string{"--for", "1ms"}, "--for"},
+		{[]string{"--for", "1h"}, "--for"},
+		{[]string{t.TempDir()}, "networks.yaml"},
+	} {
+		code, out, errs := clitest.Run(t, Main, append([]string{"calibrate"}, tt.args...)...)
+		if code != cli.ExitUsage || out != "" || !strings.Contains(errs, tt.want) {
+			t.Errorf("%v: got status %d, %q, %q; want %d and an error with %q", tt.args, code, out, errs, cli.ExitUsage, tt.want)
+		}
+	}
+}
+
+func TestCalibrateStops(t *testing.T) {
+	p := clitest.Start(t, Main, "calibrate", "--network", "satellite", "--for", "10m")
+	if code := p.Stop(); code != cli.ExitFailed || strings.Contains(p.String(), "VERDICT") {
+		t.Errorf("got status %d and %q, want %d and no table", code, p, cli.ExitFailed)
+	}
+}
+
+func TestCalibrateProvesAllThatAreEmulated(t *testing.T) {
+	c := calibrateCommand{For: time.Second, Path: ownNetworks(t, quickNetworks)}
+	all, err := c.profiles()
+	if want := len(netprofile.Presets()) - 1 + 2; err != nil || len(all) != want {
+		t.Errorf("got %d networks (%v), want %d", len(all), err, want)
+	}
+}
+
+// The line that comes and goes is for people: a device is watched by one, as far as anybody can know.
+func TestProgress(t *testing.T) {
+	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = device.Close() }()
+	file, err := os.Create(t.TempDir() + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	shown := newProgress(device, 1)
+	shown.end()
+	silent := newProgress(file, 1)
+	silent.end()
+	if info, err := file.Stat(); err != nil || info.Size() > 0 || shown.out == nil || silent.out != nil {
+		t.Errorf("got a file of %d bytes (%v), want the line on devices only", info.Size(), err)
+	}
+}

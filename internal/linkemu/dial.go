@@ -1,0 +1,254 @@
+package linkemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http/httptrace"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"lastmile/internal/linkemu/relay"
+	"lastmile/internal/runs"
+)
+
+// DialContext connects across the network ("tcp" to host:port), as net.Dialer's method of that name does, and calls the DNS and connect
+// hooks of the httptrace.ClientTrace in ctx. Errors are a *runs.BlockedError, a *net.DNSError, or a *net.OpError around an errno.
+func (n *Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if network != "tcp" {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network)}
+	}
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return nil, &net.AddrError{Err: "invalid port", Addr: address}
+	}
+	c, err := n.connect(ctx, host, uint16(port))
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// conn is a connection of a run: it knows the real address of its other end.
+type conn struct {
+	relay.Conn
+	deadlines
+	local  net.Addr
+	remote netip.AddrPort
+}
+
+// deadlines are what a net.Conn has beyond a relay.Conn.
+type deadlines interface {
+	SetDeadline(time.Time) error
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// LocalAddr implements net.Conn.
+func (c *conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
+
+// connect looks a host up and dials its addresses one after another, and keeps record of it.
+func (n *Network) connect(ctx context.Context, host string, port uint16) (*conn, error) {
+	record := &runs.Connection{Network: "tcp", Host: host, Port: port, Start: time.Now()}
+	n.begin(record)
+	c, err := n.attempt(ctx, record)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		n.note(func() { record.Failure = causeOf(err) })
+	}
+	return c, err
+}
+
+func (n *Network) attempt(ctx context.Context, record *runs.Connection) (*conn, error) {
+	addresses, err := n.addresses(ctx, record.Host, record)
+	if err != nil {
+		return nil, err
+	}
+	n.note(func() { record.ConnectStart = time.Now() })
+	var first error
+	for i, a := range addresses {
+		c, err := n.dial(ctx, netip.AddrPortFrom(a, record.Port), len(addresses)-i, record)
+		if err == nil {
+			return c, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, first
+}
+
+// minAttempt is what each of several addresses gets at least, if there is that much left.
+const minAttempt = 2 * time.Second
+
+// dial tries one address within its share of the time left.
+func (n *Network) dial(ctx context.Context, remote netip.AddrPort, candidates int, record *runs.Connection) (*conn, error) {
+	trace := httptrace.ContextClientTrace(ctx)
+	if deadline, ok := ctx.Deadline(); ok && candidates > 1 {
+		share := max(time.Until(deadline)/time.Duration(candidates), minAttempt)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, share)
+		defer cancel()
+	}
+	if trace != nil && trace.ConnectStart != nil {
+		trace.ConnectStart("tcp", remote.String())
+	}
+	c, local, upstream, err := n.path.dial(ctx, remote)
+	if trace != nil && trace.ConnectDone != nil {
+		trace.ConnectDone("tcp", remote.String(), err)
+	}
+	n.note(func() {
+		record.Remote, record.Upstream, record.ConnectEnd = remote, upstream, time.Now()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: c, deadlines: c.(deadlines), local: local, remote: remote}, nil
+}
+
+// LookupNetIP returns the addresses of a host that the run may reach. It calls the DNS hooks of the httptrace.ClientTrace in ctx, unless
+// the answer is there already.
+func (n *Network) LookupNetIP(ctx context.Context, host string) ([]netip.Addr, error) {
+	return n.addresses(ctx, host, &runs.Connection{})
+}
+
+// addresses is LookupNetIP with a record of when DNS was asked.
+func (n *Network) addresses(ctx context.Context, host string, record *runs.Connection) ([]netip.Addr, error) {
+	if err := n.guard.Host(host); err != nil {
+		return nil, err
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return n.guard.Addresses(host, []netip.Addr{a})
+	}
+	if known, ok := n.names.known(host); ok {
+		return known.addresses, known.err
+	}
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace != nil && trace.DNSStart != nil {
+		trace.DNSStart(httptrace.DNSStartInfo{Host: host})
+	}
+	n.note(func() { record.DNSStart = time.Now() })
+	found, err := n.names.find(ctx, host)
+	n.note(func() { record.DNSEnd = time.Now() })
+	if trace != nil && trace.DNSDone != nil {
+		info := httptrace.DNSDoneInfo{Err: err}
+		for _, a := range found {
+			info.Addrs = append(info.Addrs, net.IPAddr{IP: a.AsSlice(), Zone: a.Zone()})
+		}
+		trace.DNSDone(info)
+	}
+	return found, err
+}
+
+// names remembers what DNS has said: a run asks once for each name, however many connections it opens at once.
+type names struct {
+	network *Network
+
+	mu  sync.Mutex
+	all map[string]*name
+}
+
+// name is the answer for one name; valid once done is closed.
+type name struct {
+	done      chan struct{}
+	addresses []netip.Addr
+	err       error
+}
+
+// known returns an answer that is there.
+func (n *names) known(host string) (*name, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	found := n.all[host]
+	if found == nil {
+		return nil, false
+	}
+	select {
+	case <-found.done:
+		return found, true
+	default:
+		return nil, false
+	}
+}
+
+// find asks DNS, or waits for the answer that another has asked for. What one caller gives up on, the others still get.
+func (n *names) find(ctx context.Context, host string) ([]netip.Addr, error) {
+	n.mu.Lock()
+	found := n.all[host]
+	if found == nil {
+		found = &name{done: make(chan struct{})}
+		ask, cancel := context.WithTimeout(n.network.ctx, lookupLimit)
+		task := func() {
+			defer cancel()
+			n.ask(ask, host, found)
+		}
+		if !n.network.relay.Go(task, cancel) {
+			cancel()
+			n.mu.Unlock()
+			return nil, net.ErrClosed
+		}
+		if n.all == nil {
+			n.all = map[string]*name{}
+		}
+		n.all[host] = found
+	}
+	n.mu.Unlock()
+	select {
+	case <-found.done:
+		return found.addresses, found.err
+	case <-ctx.Done():
+		return nil, &net.DNSError{Name: host, Err: "no answer in time", IsTimeout: true, UnwrapErr: ctx.Err()}
+	}
+}
+
+// lookupLimit bounds a look-up: resolvers give up after some such time.
+const lookupLimit = 20 * time.Second
+
+func (n *names) ask(ctx context.Context, host string, into *name) {
+	defer close(into.done)
+	all, err := n.network.path.lookup(ctx, host)
+	if err == nil {
+		all, err = n.network.guard.Addresses(host, all)
+	}
+	into.addresses, into.err = all, err
+	if err != nil { // may be better next time
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.all, host)
+	}
+}
+
+// ListenPacket opens a datagram socket of the device for packets to remote and back. Addresses are the real ones.
+func (n *Network) ListenPacket(_ context.Context, remote netip.AddrPort) (net.PacketConn, error) {
+	remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	if err := n.guard.Connect(remote.Addr()); err != nil {
+		return nil, err
+	}
+	return n.path.listen(remote)
+}
+
+// causeOf says why there is no connection.
+func causeOf(err error) *runs.Cause {
+	var timeout net.Error
+	class := runs.ClassConnect
+	if _, ok := errors.AsType[*runs.BlockedError](err); ok {
+		class = runs.ClassBlockedHost
+	} else if lookup, ok := errors.AsType[*net.DNSError](err); ok {
+		return &runs.Cause{Class: runs.ClassDNS, Detail: fmt.Sprintf("look up %s: %s", lookup.Name, lookup.Err)}
+	} else if errors.As(err, &timeout) && timeout.Timeout() {
+		class = runs.ClassTimeout
+	}
+	return &runs.Cause{Class: class, Detail: err.Error()}
+}

@@ -1,0 +1,166 @@
+package linkemu
+
+import (
+	"context"
+	"math"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lastmile/internal/linkemu/link"
+	"lastmile/internal/netprofile"
+	"lastmile/internal/runs"
+)
+
+// patient makes a network whose verdict does not mind a busy machine: what it measures is what counts here.
+func patient(t *testing.T, p netprofile.Profile) *Network {
+	t.Helper()
+	n := open(t, p, Options{Seed: 11})
+	n.link.tolerance = tolerance{late: time.Hour, stalled: 1}
+	return n
+}
+
+// The exchange finds what each direction is really like. The bounds are wide for the sake of busy machines, and narrow enough that no
+// other preset would do.
+func TestCalibrationMeasuresTheLink(t *testing.T) {
+	for _, name := range []string{"lte", "3g", "3g-jitter", "3g-very-lossy", "edge", "satellite", "2g-rural"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := preset(t, name)
+			link := patient(t, p).Close()
+			if link.RTTMS == nil || link.DownKbit == nil || link.UpKbit == nil {
+				t.Fatalf("got link %+v, want all of it measured", link)
+			}
+			near := func(what string, got, want, share float64) {
+				if math.Abs(got-want) > want*share {
+					t.Errorf("%s: got %.1f, want %.1f +- %.0f %%", what, got, want, 100*share)
+				}
+			}
+			near("rtt", *link.RTTMS, ms(p.RTT), 0.15+4*p.Jitter.Seconds()/p.RTT.Seconds()/math.Sqrt(pingCount))
+			near("down", *link.DownKbit, float64(p.Down)/1000, 0.25)
+			near("up", *link.UpKbit, float64(p.Up)/1000, 0.25)
+			if link.Mode != runs.LinkDial || link.Profile != name || link.Version != p.Version {
+				t.Errorf("got link %+v, want that of %s by dial", link, name)
+			}
+		})
+	}
+}
+
+// A link that is not the one named says so, whichever of its properties is off.
+func TestOffProfileIsFound(t *testing.T) {
+	base := netprofile.Profile{Name: "own", Version: "v1", Down: 8e6, Up: 4e6, RTT: 100 * time.Millisecond, Queue: 1000, MTU: 1500}
+	with := func(change func(*netprofile.Profile)) netprofile.Profile {
+		p := base
+		change(&p)
+		return p
+	}
+	for _, tt := range []struct {
+		what   string
+		really netprofile.Profile
+		miss   string
+	}{
+		{"as it says", base, ""},
+		{"faster", with(func(p *netprofile.Profile) { p.Down = 80e6 }), "down: got"},
+		{"slower up", with(func(p *netprofile.Profile) { p.Up = 1e6 }), "up: got"},
+		{"nearer", with(func(p *netprofile.Profile) { p.RTT = 20 * time.Millisecond }), "rtt: got"},
+		{"farther", with(func(p *netprofile.Profile) { p.RTT = 300 * time.Millisecond }), "rtt: got"},
+		{"lossy", with(func(p *netprofile.Profile) { p.Loss = 0.3 }), "lost, want 0"},
+		{"dead", with(func(p *netprofile.Profile) { p.Loss = 0.9999 }), "rtt: got no answer"},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			t.Parallel()
+			n := patient(t, tt.really)
+			n.link.profile = base // what the run is told it was
+			got := n.Close()
+			if all := strings.Join(got.Misses, "; "); tt.miss == "" && len(got.Misses) > 0 && !busy(got) || !strings.Contains(all, tt.miss) {
+				t.Errorf("got misses %q, want %q", all, tt.miss)
+			}
+			if (got.Verdict == runs.OffProfile) != (len(got.Misses) > 0) {
+				t.Errorf("got verdict %s with misses %q", got.Verdict, got.Misses)
+			}
+		})
+	}
+}
+
+// busy reports whether the machine let deliveries come so late that what was measured may be off by it.
+func busy(l runs.Link) bool { return max(l.Down.LateMaxMS, l.Up.LateMaxMS) > 1 }
+
+// When the emulator gets no processor, packets come late, and the run must not count.
+func TestStarvedEmulatorIsOffProfile(t *testing.T) {
+	previous := runtime.GOMAXPROCS(1) // one processor, which busy loops below share with the emulator
+	defer runtime.GOMAXPROCS(previous)
+	n := open(t, preset(t, "lte"), Options{})
+	if before := n.link.down.Stats().Late; before.Deliveries == 0 {
+		t.Fatal("nothing was delivered before")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var hogs sync.WaitGroup
+	for range 4 {
+		hogs.Go(func() {
+			for ctx.Err() == nil { // never waits
+			}
+		})
+	}
+	address := serve(t, echo)
+	for range 3 {
+		if c, err := n.DialContext(t.Context(), "tcp", address.String()); err == nil {
+			_, _ = c.Write(make([]byte, 10_000))
+			_ = c.Close()
+		}
+	}
+	cancel()
+	hogs.Wait()
+	got := n.Close()
+	if all := strings.Join(got.Misses, "; "); got.Verdict != runs.OffProfile || !strings.Contains(all, "late") {
+		t.Errorf("got verdict %s, %q; want off_profile because packets came late", got.Verdict, all)
+	}
+}
+
+// Hand-computed. Without jitter: a hundredth of the round trip. With +-50 ms each way the variance of a round trip is 2 x 2500/3 ms2, of the
+// mean of 8 an eighth, its root 14.43 ms; four times that and 2.5 ms are 60.2 ms.
+func TestRTTTolerance(t *testing.T) {
+	if got := rttTolerance(preset(t, "3g"), 8); got != 3*time.Millisecond {
+		t.Errorf("3g: got %v, want 3ms", got)
+	}
+	if got := rttTolerance(preset(t, "lte"), 8); got != 2*time.Millisecond {
+		t.Errorf("lte: got %v, want 2ms", got)
+	}
+	if got := ms(rttTolerance(preset(t, "3g-jitter"), 8)); math.Abs(got-60.235) > 0.01 {
+		t.Errorf("3g-jitter: got %v ms, want 60.235", got)
+	}
+}
+
+// Hand-computed for 10,000 packets. Random, 2 %: the standard deviation is the root of 196, 14. In bursts (0.02, 0.18, 0, 0.5): 5 % has a
+// variance of 475, and the chain adds 2 x 10,000 x 0.1 x 0.9 x 0.25 x 0.8/0.2 = 1800.
+func TestLossTolerance(t *testing.T) {
+	if got := lossTolerance(preset(t, "3g-lossy"), 10_000); math.Abs(got-73) > 1e-6 {
+		t.Errorf("random: got %v, want 5 x 14 + 3", got)
+	}
+	if got, want := lossTolerance(preset(t, "3g-very-lossy"), 10_000), 5*math.Sqrt(475+1800)+3; math.Abs(got-want) > 1e-6 {
+		t.Errorf("bursts: got %v, want %v", got, want)
+	}
+}
+
+// By the law of the link itself no run is off its profile by loss: 500 runs of 300 packets on each preset that loses.
+func TestHonestLossIsInTolerance(t *testing.T) {
+	const n = 300
+	for _, name := range []string{"3g-lossy", "3g-very-lossy", "3g-jitter", "edge-lossy"} {
+		p := preset(t, name)
+		for seed := range uint64(500) {
+			line, err := link.New(spec(p, p.Down, seed), time.Hour, func(int) {}, func(int) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range n {
+				line.Send(i, 100)
+			}
+			line.Close()
+			got := line.Stats().DroppedLoss
+			if off := math.Abs(float64(got) - n*float64(p.MeanLoss())); off > lossTolerance(p, n) {
+				t.Errorf("%s, seed %d: got %d of %d lost, want that within %.1f of the mean", name, seed, got, n, lossTolerance(p, n))
+			}
+		}
+	}
+}
