@@ -161,7 +161,7 @@ func TestProxyLostUnderThePage(t *testing.T) {
 type inside struct{ direct }
 
 func (inside) HostRules() []string {
-	return []string{"MAP shop.test 127.0.0.1", "MAP unlisted.test 127.0.0.1"}
+	return []string{"MAP shop.test 127.0.0.1"}
 }
 
 func TestInsideTheNetwork(t *testing.T) {

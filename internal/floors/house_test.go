@@ -78,6 +78,7 @@ func lastmile() house {
 			"internal/linkemu/namespace": fitting,
 			"internal/linkemu/relay":     fitting,
 			"internal/linkemu/socks":     fitting,
+			"internal/linkemu/gauge":     part,
 			"internal/linkemu/trial":     part,
 			"internal/linkemu/dns":       part,
 			"internal/linkemu/netstack":  part,

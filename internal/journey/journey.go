@@ -33,6 +33,8 @@ type Access interface {
 	// HTTP opens the executor of http steps, Browser that of browser steps. An error wraps a *runs.Fault.
 	HTTP(ctx context.Context) (Executor, error)
 	Browser(ctx context.Context) (Executor, error)
+	// Judge looks how the network did while a step was measured, for what Close returns.
+	Judge(step string, from, to time.Time)
 	// Close ends the network, waits for it, and returns what it really was.
 	Close() runs.Link
 }
@@ -90,11 +92,16 @@ func (r *Runner) open(ctx context.Context, a *runs.Assignment) (Access, error) {
 	defer cancel()
 	began := time.Now()
 	access, err := r.connect(ctx, a)
-	if err == nil && ctx.Err() != nil {
-		access.Close()
+	switch {
+	case err != nil || ctx.Err() == nil:
+		return access, err
+	case errors.Is(ctx.Err(), context.Canceled):
+		err = fault(runs.ClassProbe, "open network: stopped: the probe is shutting down")
+	default:
 		err = fault(runs.ClassOverloaded, "open network: took %s, and nothing of the run's time is left", time.Since(began).Round(time.Millisecond))
 	}
-	return access, err
+	access.Close()
+	return nil, err
 }
 
 // Blank returns the result of an assignment of which nothing is known yet: all that follows from the assignment is filled in.
@@ -244,7 +251,9 @@ func (r *run) execute(ctx context.Context, step *scenario.Step) (runs.Step, erro
 	}
 	stepCtx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
+	began := time.Now()
 	done, err := executor.Step(stepCtx, step, r.scope)
+	r.access.Judge(step.ID, began, time.Now())
 	if (err != nil || done.State == runs.StepFailed) && errors.Is(ctx.Err(), context.Canceled) {
 		// Whatever the step says, it was we who stopped it.
 		err = fault(runs.ClassProbe, "stopped in mid-run: the probe is shutting down")
@@ -348,11 +357,13 @@ func (r *run) judgeLink() {
 	case link.Verdict == runs.OffProfile && r.fault == nil:
 		r.fault = fault(runs.ClassLinkOffProfile, "network %s: %s", link.Profile, strings.Join(link.Misses, "; "))
 		r.result.Cause = nil
-	case link.Blocked > 0 && r.fault == nil && r.result.State != runs.StateFailed:
-		r.result.State = runs.StateFailed
-		r.result.Cause = &runs.Cause{
-			Class:  runs.ClassBlockedHost,
-			Detail: fmt.Sprintf("blocked %d attempts to reach %s", link.Blocked, strings.Join(link.BlockedHosts, ", ")),
+	case link.Blocked > 0 && r.fault == nil:
+		blocked := fmt.Sprintf("blocked %d attempts to reach %s", link.Blocked, strings.Join(link.BlockedHosts, ", "))
+		switch cause := r.result.Cause; {
+		case r.result.State != runs.StateFailed:
+			r.result.State, r.result.Cause = runs.StateFailed, &runs.Cause{Class: runs.ClassBlockedHost, Detail: blocked}
+		case cause.Class == runs.ClassDNS || cause.Class == runs.ClassConnect: // as which a browser inside the network sees it
+			r.result.Cause = &runs.Cause{Class: runs.ClassBlockedHost, Step: cause.Step, Detail: cause.Detail + "; " + blocked}
 		}
 	}
 }

@@ -65,6 +65,7 @@ type access struct {
 	opening       func() // called when an executor is opened
 	link          runs.Link
 	closed        int
+	judged        []string
 }
 
 func (a *access) open(e Executor) (Executor, error) {
@@ -79,6 +80,10 @@ func (a *access) open(e Executor) (Executor, error) {
 
 func (a *access) HTTP(context.Context) (Executor, error)    { return a.open(a.http) }
 func (a *access) Browser(context.Context) (Executor, error) { return a.open(a.browser) }
+
+func (a *access) Judge(step string, from, to time.Time) {
+	a.judged = append(a.judged, step+" "+to.Sub(from).String())
+}
 
 func (a *access) Close() runs.Link {
 	a.closed++
@@ -333,6 +338,35 @@ func TestBlockedAttemptsFailTheRun(t *testing.T) {
 	if got.State != runs.StateFailed || got.Cause.Class != runs.ClassBlockedHost || !strings.Contains(got.Cause.Detail, "tracker.test") {
 		t.Errorf("got %s %+v, want failed: blocked_host, naming the host", got.State, got.Cause)
 	}
+}
+
+// A browser inside the network takes a refusal for a failed look-up or connect: that is not the service's failure.
+func TestBlockedLooksLikeAFailedLookUp(t *testing.T) {
+	blocked := runs.Link{Profile: "3g", Mode: runs.LinkNamespace, Verdict: runs.OnProfile, Blocked: 1, BlockedHosts: []string{"inside.test"}}
+	steps := &script{answers: map[string]func(context.Context) (runs.Step, error){"home": func(context.Context) (runs.Step, error) {
+		return runs.Step{State: runs.StepFailed, Cause: &runs.Cause{Class: runs.ClassDNS, Detail: "not resolved"}}, nil
+	}}}
+	got := over(&access{http: steps, link: blocked}, nil).Run(t.Context(), assignment(httpStep("home")))
+	if got.State != runs.StateFailed || got.Cause.Class != runs.ClassBlockedHost || got.Cause.Step != "home" || !strings.Contains(got.Cause.Detail, "inside.test") {
+		t.Errorf("got %s %+v, want failed: blocked_host at home, naming the host", got.State, got.Cause)
+	}
+}
+
+// The network is judged for the time of each step alone.
+func TestNetworkIsJudgedStepByStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(context.Context) (runs.Step, error) {
+			time.Sleep(3 * time.Second)
+			return runs.Step{State: runs.StepPassed}, nil
+		}
+		network := &access{
+			http: &script{answers: map[string]func(context.Context) (runs.Step, error){"slow": slow}}, opening: func() { time.Sleep(time.Second) },
+		}
+		over(network, nil).Run(t.Context(), assignment(httpStep("home"), httpStep("slow")))
+		if want := "home 0s,slow 3s"; strings.Join(network.judged, ",") != want {
+			t.Errorf("got judged %q, want %s", network.judged, want)
+		}
+	})
 }
 
 func TestNetworkThatCannotBeMadeIsInvalid(t *testing.T) {

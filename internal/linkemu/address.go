@@ -11,6 +11,9 @@ var (
 	gatewayV6 = netip.MustParseAddr("fd6c:6d00::1")
 	kernelV4  = netip.MustParseAddr("198.18.0.3") // a browser's in its namespace
 
+	// nowhere is an address on the link behind which there is nothing: the guard refuses it.
+	nowhere = netip.MustParseAddr("198.18.255.254")
+
 	resolver = netip.AddrPortFrom(gatewayV4, 53)
 )
 
@@ -21,6 +24,11 @@ var (
 	loopbackV6Link = netip.MustParseAddr("fd6c:6d00:1::1")
 	loopbackV4Link = netip.MustParsePrefix("198.19.0.0/16")
 )
+
+// Reserved reports whether a prefix has addresses that mean something else on emulated links.
+func Reserved(p netip.Prefix) bool {
+	return p.Overlaps(netip.MustParsePrefix("198.18.0.0/15")) || p.Overlaps(netip.MustParsePrefix("fd6c:6d00::/32"))
+}
 
 // onLink is the address by which the device reaches a real one.
 func onLink(a netip.Addr) netip.Addr {

@@ -38,17 +38,9 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 
 // conn is a connection of a run: it knows the real address of its other end.
 type conn struct {
-	relay.Conn
-	deadlines
+	pathConn
 	local  net.Addr
 	remote netip.AddrPort
-}
-
-// deadlines are what a net.Conn has beyond a relay.Conn.
-type deadlines interface {
-	SetDeadline(time.Time) error
-	SetReadDeadline(time.Time) error
-	SetWriteDeadline(time.Time) error
 }
 
 // LocalAddr implements net.Conn.
@@ -74,49 +66,83 @@ func (n *Network) attempt(ctx context.Context, record *runs.Connection) (*conn, 
 		return nil, err
 	}
 	n.note(func() { record.ConnectStart = time.Now() })
-	var first error
-	for i, a := range addresses {
-		c, err := n.dial(ctx, netip.AddrPortFrom(a, record.Port), len(addresses)-i, record)
-		if err == nil {
-			return c, nil
-		}
-		if first == nil {
-			first = err
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return nil, first
+	return n.race(ctx, addresses, record)
 }
 
-// minAttempt is what each of several addresses gets at least, if there is that much left.
-const minAttempt = 2 * time.Second
+// nextAddress is how long an address has before the next one is tried beside it (RFC 8305, section 8).
+const nextAddress = 250 * time.Millisecond
 
-// dial tries one address within its share of the time left.
-func (n *Network) dial(ctx context.Context, remote netip.AddrPort, candidates int, record *runs.Connection) (*conn, error) {
-	trace := httptrace.ContextClientTrace(ctx)
-	if deadline, ok := ctx.Deadline(); ok && candidates > 1 {
-		share := max(time.Until(deadline)/time.Duration(candidates), minAttempt)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, share)
-		defer cancel()
+// race dials addresses, each when the one before has failed or taken its time, and returns the first connection.
+func (n *Network) race(ctx context.Context, addresses []netip.Addr, record *runs.Connection) (*conn, error) {
+	if len(addresses) == 1 {
+		return n.dial(ctx, addresses[0], record)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		conn *conn
+		err  error
+	}
+	results, failed := make(chan result, 2), make(chan struct{})
+	go func() {
+		c, err := n.dial(ctx, addresses[0], record)
+		if err != nil {
+			close(failed)
+		}
+		results <- result{c, err}
+	}()
+	go func() {
+		select {
+		case <-failed:
+		case <-time.After(nextAddress):
+		case <-ctx.Done():
+		}
+		c, err := n.race(ctx, addresses[1:], record)
+		results <- result{c, err}
+	}()
+	first := <-results
+	if first.err == nil {
+		cancel() // which ends the other at once
+	}
+	second := <-results
+	switch {
+	case first.err != nil && second.err != nil:
+		return nil, first.err
+	case first.err != nil:
+		return second.conn, nil
+	case second.err == nil:
+		second.conn.Abort()
+	}
+	return first.conn, nil
+}
+
+// dial tries one address.
+func (n *Network) dial(ctx context.Context, a netip.Addr, record *runs.Connection) (*conn, error) {
+	remote := netip.AddrPortFrom(a, record.Port)
+	trace := httptrace.ContextClientTrace(ctx)
 	if trace != nil && trace.ConnectStart != nil {
 		trace.ConnectStart("tcp", remote.String())
 	}
-	c, local, upstream, err := n.path.dial(ctx, remote)
+	c, local, upstream, err := n.path.dial(untraced{ctx}, remote)
 	if trace != nil && trace.ConnectDone != nil {
 		trace.ConnectDone("tcp", remote.String(), err)
 	}
 	n.note(func() {
-		record.Remote, record.Upstream, record.ConnectEnd = remote, upstream, time.Now()
+		if err == nil || !record.Remote.IsValid() {
+			record.Remote, record.Upstream, record.ConnectEnd = remote, upstream, time.Now()
+		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, deadlines: c.(deadlines), local: local, remote: remote}, nil
+	return &conn{pathConn: c, local: local, remote: remote}, nil
 }
+
+// untraced hides the httptrace.ClientTrace, which the kernel's dialer would call as well.
+type untraced struct{ context.Context }
+
+// Value implements context.Context.
+func (untraced) Value(any) any { return nil }
 
 // LookupNetIP returns the addresses of a host that the run may reach. It calls the DNS hooks of the httptrace.ClientTrace in ctx, unless
 // the answer is there already.
@@ -243,7 +269,9 @@ func (n *Network) ListenPacket(_ context.Context, remote netip.AddrPort) (net.Pa
 func causeOf(err error) *runs.Cause {
 	var timeout net.Error
 	class := runs.ClassConnect
-	if _, ok := errors.AsType[*runs.BlockedError](err); ok {
+	if relay.Lacks(err) {
+		class = runs.ClassProbe // not the target's fault
+	} else if _, ok := errors.AsType[*runs.BlockedError](err); ok {
 		class = runs.ClassBlockedHost
 	} else if lookup, ok := errors.AsType[*net.DNSError](err); ok {
 		return &runs.Cause{Class: runs.ClassDNS, Detail: fmt.Sprintf("look up %s: %s", lookup.Name, lookup.Err)}

@@ -19,7 +19,7 @@ func (d *direct) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	return d.resolver.LookupNetIP(ctx, "ip", host)
 }
 
-func (d *direct) dial(ctx context.Context, remote netip.AddrPort) (relay.Conn, net.Addr, time.Duration, error) {
+func (d *direct) dial(ctx context.Context, remote netip.AddrPort) (pathConn, net.Addr, time.Duration, error) {
 	began := time.Now()
 	c, err := d.dialer.DialContext(ctx, "tcp", remote.String())
 	if err != nil {

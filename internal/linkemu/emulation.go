@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"lastmile/internal/linkemu/dns"
+	"lastmile/internal/linkemu/gauge"
 	"lastmile/internal/linkemu/guard"
 	"lastmile/internal/linkemu/link"
 	"lastmile/internal/linkemu/namespace"
 	"lastmile/internal/linkemu/netstack"
-	"lastmile/internal/linkemu/relay"
 	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 )
@@ -28,14 +28,17 @@ type emulation struct {
 	upstream  *upstream
 	device    *netstack.Device
 	gateway   *netstack.Gateway
+	watch     *link.Watch
 	up, down  *link.Line[netstack.Packet]
 	resolver  *dns.Server
-	proof     proof
+	proof     gauge.Proof
 	namespace bool
 
-	mode   runs.LinkMode
-	inside *inside // the browser's end, once it runs in a namespace
-	mu     sync.Mutex
+	mu      sync.Mutex
+	mode    runs.LinkMode
+	inside  *inside       // the browser's end, once it runs in a namespace
+	misses  []string      // of what has been judged so far
+	stalled time.Duration // within steps
 }
 
 // Both stacks start before the lines between them, which need both to deliver to. Until then no packet is sent.
@@ -48,17 +51,16 @@ func newEmulation(p netprofile.Profile, g *guard.Guard, options Options) (e *emu
 			e.close()
 		}
 	}()
-	tuning := netstack.Tuning{
-		MTU:       p.MTU,
-		RTT:       p.RTT,
-		BDP:       int(float64(max(p.Down, p.Up)) / 8 * p.RTT.Seconds()),
-		Lossy:     p.MeanLoss() > 0,
-		Checksums: options.Namespace,
-	}
+	tuning := netstack.Tuning{MTU: p.MTU, RTT: p.RTT, Lossy: p.MeanLoss() > 0, Checksums: options.Namespace}
+	tuning.SendBuffer, tuning.ReceiveBuffer = bufferFor(p, p.Up), 2*bufferFor(p, p.Down)
 	if e.device, err = netstack.NewDevice(tuning, e.sendUp, deviceV4, deviceV6); err != nil {
 		return nil, err
 	}
+	tuning.SendBuffer, tuning.ReceiveBuffer = bufferFor(p, p.Down), 2*bufferFor(p, p.Up)
 	if e.gateway, err = netstack.NewGateway(tuning, e.upstream, e.sendDown, gatewayV4, gatewayV6); err != nil {
+		return nil, err
+	}
+	if e.watch, err = link.NewWatch(e.tolerance.late); err != nil {
 		return nil, err
 	}
 	seed := options.Seed
@@ -66,10 +68,10 @@ func newEmulation(p netprofile.Profile, g *guard.Guard, options Options) (e *emu
 		seed = rand.Uint64()
 	}
 	drop := netstack.Packet.Drop
-	if e.up, err = link.New(spec(p, p.Up, seed), e.tolerance.late, e.gateway.Deliver, drop); err != nil {
+	if e.up, err = link.New(spec(p, p.Up, seed), e.watch, e.gateway.Deliver, drop); err != nil {
 		return nil, err
 	}
-	if e.down, err = link.New(spec(p, p.Down, seed+1), e.tolerance.late, e.deliverDown, drop); err != nil {
+	if e.down, err = link.New(spec(p, p.Down, seed+1), e.watch, e.deliverDown, drop); err != nil {
 		return nil, err
 	}
 	socket, err := e.gateway.ListenUDP(resolver)
@@ -78,6 +80,15 @@ func newEmulation(p netprofile.Profile, g *guard.Guard, options Options) (e *emu
 	}
 	e.resolver = dns.Serve(socket, options.resolver, g, onLink)
 	return e, nil
+}
+
+// bufferFor is what a sender may have under way at a rate: enough for the link to be never idle (64 KiB would hold a 3G link back), and no
+// more than fits into it and its queue, so that a sender that knows no loss does not overrun it.
+func bufferFor(p netprofile.Profile, r netprofile.Rate) int {
+	const least, most = 128 << 10, 16 << 20
+	product := float64(r) / 8 * p.RTT.Seconds()
+	room := max(least/2, product+0.9*float64(p.Queue*p.MTU))
+	return int(min(max(least, 2.5*product), room, most))
 }
 
 func (e *emulation) sendUp(p netstack.Packet)   { e.up.Send(p, p.Size()) }
@@ -109,13 +120,16 @@ func (e *emulation) lookup(ctx context.Context, host string) ([]netip.Addr, erro
 		return nil, err
 	}
 	found, err := dns.Ask(ctx, socket, resolver, host, offLink)
+	if lacking := e.resolver.Lacking(); err != nil && lacking != nil {
+		return nil, lacking
+	}
 	if errors.Is(err, dns.ErrRefused) { // which the guard has counted
 		err = &runs.BlockedError{Host: host, Want: "a public address, or one that the probe's --allow-net lists"}
 	}
 	return found, err
 }
 
-func (e *emulation) dial(ctx context.Context, remote netip.AddrPort) (relay.Conn, net.Addr, time.Duration, error) {
+func (e *emulation) dial(ctx context.Context, remote netip.AddrPort) (pathConn, net.Addr, time.Duration, error) {
 	var local netip.AddrPort
 	onWire := netip.AddrPortFrom(onLink(remote.Addr()), remote.Port())
 	c, err := e.device.DialTCP(ctx, onWire, func(at netip.AddrPort) {
@@ -180,10 +194,18 @@ func (e *emulation) enter(cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
+	e.reachedBy(runs.LinkNamespace)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.inside, e.mode = in, runs.LinkNamespace
+	e.inside = in
 	return nil
+}
+
+// reachedBy notes how a browser came to the link.
+func (e *emulation) reachedBy(mode runs.LinkMode) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mode = mode
 }
 
 // close stops the lines first: nothing crosses them while their ends go away.
@@ -196,6 +218,9 @@ func (e *emulation) close() {
 			line.Close()
 		}
 	}
+	if e.watch != nil {
+		e.watch.Close()
+	}
 	if e.resolver != nil {
 		e.resolver.Close()
 	}
@@ -205,4 +230,21 @@ func (e *emulation) close() {
 	if e.gateway != nil {
 		e.gateway.Close()
 	}
+}
+
+// echoPort is where the calibration exchange comes to at the gateway.
+const echoPort = 7
+
+// calibrate measures the link before its run's first step. What it could not measure stays zero.
+func (e *emulation) calibrate(ctx context.Context) {
+	device, err := e.device.ListenUDP(netip.AddrPortFrom(deviceV4, 0))
+	if err != nil {
+		return
+	}
+	gateway, err := e.gateway.ListenUDP(netip.AddrPortFrom(gatewayV4, echoPort))
+	if err != nil {
+		_ = device.Close()
+		return
+	}
+	e.proof = gauge.Measure(ctx, e.profile, device, gateway)
 }

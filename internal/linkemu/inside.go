@@ -2,7 +2,10 @@ package linkemu
 
 import (
 	"context"
+	"errors"
+	"os"
 	"os/exec"
+	"sync/atomic"
 
 	"lastmile/internal/linkemu/namespace"
 	"lastmile/internal/linkemu/netstack"
@@ -19,6 +22,7 @@ func CheckNamespace(ctx context.Context) error { return namespace.Check(ctx) }
 type inside struct {
 	device *namespace.Device
 	ended  chan struct{}
+	lost   atomic.Int64 // packets that the kernel did not take
 }
 
 // startInside starts a command in a namespace, whose packets go to send.
@@ -44,9 +48,11 @@ func startInside(cmd *exec.Cmd, config namespace.Config, send func(netstack.Pack
 	return in, nil
 }
 
-// deliver hands a packet to the browser's kernel. One that it does not take is lost, as on any last hop.
+// deliver hands a packet to the browser's kernel.
 func (i *inside) deliver(p netstack.Packet) {
-	_, _ = i.device.Write(p.AppendTo(nil))
+	if _, err := i.device.Write(p.AppendTo(nil)); err != nil && !errors.Is(err, os.ErrClosed) {
+		i.lost.Add(1)
+	}
 	p.Drop()
 }
 

@@ -45,7 +45,7 @@ func TestProgramInsideTheNetwork(t *testing.T) {
 	defer server.Close()
 	_, port, _ := net.SplitHostPort(server.Listener.Addr().String())
 	onWire := strings.Fields(n.HostRules()[0])[2]
-	if n.Proxy() != "" {
+	if err := n.ServeBrowser(); err != nil || n.Proxy() != "" {
 		t.Errorf("got proxy %s, want none", n.Proxy())
 	}
 

@@ -88,7 +88,7 @@ func TestNothingLeaksOverAThousandRuns(t *testing.T) {
 				_ = c.Close() // the first is left open
 			}
 		}
-		if c, err := socksDial(n.Proxy(), "127.0.0.1", address.Port()); err == nil {
+		if c, err := socksDial(proxy(t, n), "127.0.0.1", address.Port()); err == nil {
 			_, _ = c.Write([]byte("x"))
 			_ = c.Close()
 		} else {
@@ -141,7 +141,7 @@ func TestCloseCutsOff(t *testing.T) {
 		_, _ = n.LookupNetIP(t.Context(), "example.com")
 	})
 	all.Go(func() {
-		_, _ = socksDial(n.Proxy(), "127.0.0.1", address.Port())
+		_, _ = socksDial(proxy(t, n), "127.0.0.1", address.Port())
 	})
 	time.Sleep(100 * time.Millisecond) // somewhere in the midst of it; nothing depends on where
 	began := time.Now()

@@ -44,7 +44,7 @@ func (e *Emulator) Measure(ctx context.Context, p netprofile.Profile, period tim
 	return trial.Judge(p, period, down, up, trial.Bounds{
 		RoundTrip:     func(n int) time.Duration { return rttTolerance(p, n) },
 		Late:          within.late,
-		Stalled:       within.stalled,
+		Stalled:       within.share,
 		LossDeviation: func(n float64) float64 { return lossDeviation(p, n) },
 	}), nil
 }
@@ -56,10 +56,12 @@ func (e *Emulator) try(ctx context.Context, p netprofile.Profile, d trial.Direct
 		return nil, err
 	}
 	defer network.Close()
+	began := time.Now()
 	sample, err := trial.Run(ctx, network, p, d, period)
 	if err != nil {
 		return nil, err
 	}
+	network.Judge("trial", began, time.Now())
 	sample.Link = network.Close()
 	return sample, nil
 }

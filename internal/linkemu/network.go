@@ -64,7 +64,7 @@ type Network struct {
 	mu          sync.Mutex
 	connections []*runs.Connection
 	socks       net.Listener
-	inNamespace bool
+	refused     error // why the proxy did not take a client
 	closed      sync.Once
 }
 
@@ -80,10 +80,17 @@ type path interface {
 	// lookup asks DNS for the addresses of a name.
 	lookup(ctx context.Context, host string) ([]netip.Addr, error)
 	// dial connects, and tells how much of that lay beyond the link.
-	dial(ctx context.Context, remote netip.AddrPort) (c relay.Conn, local net.Addr, upstream time.Duration, err error)
+	dial(ctx context.Context, remote netip.AddrPort) (c pathConn, local net.Addr, upstream time.Duration, err error)
 	// listen opens a datagram socket for packets to remote.
 	listen(remote netip.AddrPort) (net.PacketConn, error)
 	close()
+}
+
+// pathConn is a connection of a path.
+type pathConn interface {
+	relay.Conn
+	SetDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
 }
 
 // Open makes a network for a run of the scenario whose hosts allowHost tells (nil = all), and proves a link that is emulated by a
@@ -94,7 +101,7 @@ func (e *Emulator) Open(ctx context.Context, profile netprofile.Profile, allowHo
 		log:     e.log,
 		profile: profile,
 		guard:   guard.New(allowHost, e.options.AllowNets),
-		relay:   relay.New(),
+		relay:   relay.New(maxTasks),
 		ctx:     ender{background, end},
 	}
 	n.names.network = n
@@ -107,10 +114,6 @@ func (e *Emulator) Open(ctx context.Context, profile netprofile.Profile, allowHo
 			return nil, fmt.Errorf("open network %s: %w", profile.Name, err)
 		}
 		n.link, n.path = link, link
-	}
-	if err := n.listenSOCKS(); err != nil {
-		n.shut()
-		return nil, fmt.Errorf("open network %s: %w", profile.Name, err)
 	}
 	if n.link != nil {
 		n.link.calibrate(ctx)
@@ -130,8 +133,10 @@ func (n *Network) Connections() []runs.Connection {
 	return out
 }
 
-// maxConnections bounds what is kept of connections.
-const maxConnections = 5000
+const (
+	maxConnections = 5000 // that records are kept of
+	maxTasks       = 1024 // under way at once: look-ups, and connections of a browser
+)
 
 func (n *Network) begin(c *runs.Connection) {
 	n.mu.Lock()
@@ -148,27 +153,54 @@ func (n *Network) note(change func()) {
 	change()
 }
 
-// Proxy returns the address of the run's SOCKS5 proxy for a browser, "" where browsers run inside the network instead.
+// Proxy returns the address of the run's SOCKS5 proxy for a browser, "" where browsers run inside the network or ServeBrowser was not
+// called.
 func (n *Network) Proxy() string {
-	if n.link != nil && n.link.namespace {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.socks == nil {
 		return ""
 	}
-	n.note(func() {
-		if n.link != nil {
-			n.link.mode = runs.LinkProxy
-		}
-	})
 	return n.socks.Addr().String()
 }
 
+// ServeBrowser makes the network ready for a browser: it opens the proxy where that is how browsers reach it.
+func (n *Network) ServeBrowser() error {
+	if n.link != nil {
+		if n.link.namespace {
+			return nil
+		}
+		n.link.reachedBy(runs.LinkProxy)
+	}
+	return n.listenSOCKS()
+}
+
 // HostRules returns the entries for Chromium's --host-resolver-rules by which a browser inside the network reaches loopback addresses
-// of this machine; nil where it is outside.
+// of this machine across the link instead of its own; nil where it is outside.
 func (n *Network) HostRules() []string {
 	if n.link == nil || !n.link.namespace {
 		return nil
 	}
-	here := onLink(netip.MustParseAddr("127.0.0.1")).String()
-	return []string{"MAP 127.0.0.1 " + here, "MAP localhost " + here, "MAP *.localhost " + here}
+	here := netip.MustParseAddr("127.0.0.1")
+	if n.guard.Lists("localhost") {
+		n.guard.Admit([]netip.Addr{here})
+	}
+	rules := []string{}
+	for _, name := range []string{"127.0.0.1", "localhost", "*.localhost"} {
+		rules = append(rules, "MAP "+name+" "+onLink(here).String())
+	}
+	for _, name := range []string{"127.*", "0.0.0.0", "[::*]"} { // no such place on the link, where the guard counts them
+		rules = append(rules, "MAP "+name+" "+nowhere.String())
+	}
+	return rules
+}
+
+// Judge looks how the network did while a step was measured. A network that stood still for more than a share of that time, for lack of a
+// processor, was not the one named: the step would have ended sooner.
+func (n *Network) Judge(step string, from, to time.Time) {
+	if n.link != nil {
+		n.link.judge(step, from, to)
+	}
 }
 
 // Start starts a command inside the network where that is how browsers reach it, else as it is.
@@ -187,6 +219,9 @@ func (n *Network) Close() runs.Link {
 	if n.link != nil {
 		n.link.report(&out)
 	}
+	if err := n.lacking(); err != nil {
+		out.Verdict, out.Misses = runs.OffProfile, append(out.Misses, "proxy: "+err.Error())
+	}
 	out.Blocked, out.BlockedHosts = n.guard.Refused()
 	return out
 }
@@ -194,9 +229,6 @@ func (n *Network) Close() runs.Link {
 func (n *Network) shut() {
 	n.closed.Do(func() {
 		n.ctx.end()
-		if n.socks != nil {
-			_ = n.socks.Close()
-		}
 		n.relay.Close()
 		n.path.close()
 	})

@@ -348,7 +348,7 @@ func TestBlockedAttempts(t *testing.T) {
 			t.Errorf("%s: got a datagram socket to a loopback address, want a BlockedError", p.Name)
 		}
 		// The browser's way in.
-		if c, err := socksDial(n.Proxy(), "other.test", address.Port()); err == nil {
+		if c, err := socksDial(proxy(t, n), "other.test", address.Port()); err == nil {
 			_ = c.Close()
 			t.Errorf("%s: the proxy connected to a host that is not listed", p.Name)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"lastmile/internal/linkemu/relay"
@@ -24,20 +25,45 @@ func (n *Network) listenSOCKS() error {
 	if err != nil {
 		return fmt.Errorf("open proxy: %w", err)
 	}
-	n.socks = l
-	n.relay.Go(func() {
-		for {
-			c, err := l.AcceptTCP()
-			if err != nil {
-				return
-			}
-			client := relay.Kernel{TCPConn: c}
-			if !n.relay.Go(func() { n.serveSOCKS(client) }, client.Abort) {
-				client.Abort()
-			}
-		}
-	}, func() { _ = l.Close() })
+	if !n.relay.Go(func() { n.acceptSOCKS(l) }, func() { _ = l.Close() }) {
+		_ = l.Close()
+		return fmt.Errorf("open proxy: %w", net.ErrClosed)
+	}
+	n.note(func() { n.socks = l })
 	return nil
+}
+
+// acceptPause is the wait after a client that could not be taken: what this machine lacks, others may give back.
+const acceptPause = 20 * time.Millisecond
+
+// acceptSOCKS takes clients until the listener is closed.
+func (n *Network) acceptSOCKS(l *net.TCPListener) {
+	for {
+		c, err := l.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			n.note(func() { n.refused = err })
+			select {
+			case <-time.After(acceptPause):
+			case <-n.ctx.Done():
+			}
+			continue
+		}
+		client := relay.Kernel{TCPConn: c}
+		if !n.relay.Go(func() { n.serveSOCKS(client) }, client.Abort) {
+			n.note(func() { n.refused = fmt.Errorf("got more than %d connections at once", maxTasks) })
+			client.Abort()
+		}
+	}
+}
+
+// lacking returns why the proxy refused a client, which the run's page took for the target's doing; nil if it never did.
+func (n *Network) lacking() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.refused
 }
 
 // serveSOCKS answers one client, and carries its connection.
@@ -49,9 +75,7 @@ func (n *Network) serveSOCKS(client relay.Kernel) {
 		return
 	}
 	_ = client.SetDeadline(time.Time{})
-	ctx, cancel := context.WithTimeout(n.ctx, connectWait)
-	target, err := n.connect(ctx, host, port)
-	cancel()
+	target, err := n.connectFor(client, host, port)
 	if err != nil {
 		refuseSOCKS(client, replyTo(err))
 		return
@@ -64,6 +88,28 @@ func (n *Network) serveSOCKS(client relay.Kernel) {
 	stop := context.AfterFunc(n.ctx, target.Abort)
 	defer stop()
 	n.relay.Join(client, target)
+}
+
+// connectFor connects for as long as the client waits for it.
+func (n *Network) connectFor(client relay.Kernel, host string, port uint16) (*conn, error) {
+	ctx, cancel := context.WithTimeout(n.ctx, connectWait)
+	defer cancel()
+	watched := make(chan struct{})
+	go func() { // a client says nothing until it has its reply: what ends the read is that it has gone, or the deadline below
+		defer close(watched)
+		if _, err := client.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			cancel()
+		}
+	}()
+	target, err := n.connect(ctx, host, port)
+	_ = client.SetReadDeadline(time.Now()) // fails only on a closed one
+	<-watched
+	_ = client.SetReadDeadline(time.Time{})
+	if err == nil && ctx.Err() != nil {
+		target.Abort()
+		return nil, ctx.Err()
+	}
+	return target, err
 }
 
 func refuseSOCKS(client relay.Kernel, reply socks.Reply) {

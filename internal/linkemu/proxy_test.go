@@ -1,14 +1,18 @@
 package linkemu
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
 	"lastmile/internal/linkemu/socks"
+	"lastmile/internal/runs"
 )
 
 // socksDial is a client of the proxy, as a browser is one.
@@ -33,12 +37,23 @@ func socksDial(proxy, host string, port uint16) (*net.TCPConn, error) {
 	return c, nil
 }
 
+// proxy opens the proxy of a network, if need be.
+func proxy(t testing.TB, n *Network) string {
+	t.Helper()
+	if n.Proxy() == "" {
+		if err := n.ServeBrowser(); err != nil {
+			t.Error(err)
+		}
+	}
+	return n.Proxy()
+}
+
 func TestProxyCarriesOverTheLink(t *testing.T) {
 	const rtt = 200 * time.Millisecond
 	n := open(t, far(rtt), Options{})
 	target := serve(t, echo)
 	began := time.Now()
-	c, err := socksDial(n.Proxy(), "127.0.0.1", target.Port())
+	c, err := socksDial(proxy(t, n), "127.0.0.1", target.Port())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +81,7 @@ func TestProxySaysWhy(t *testing.T) {
 	port := uint16(l.Addr().(*net.TCPAddr).Port)
 	_ = l.Close()
 	for host, want := range map[string]string{"127.0.0.1": "socks reply 5", "nowhere.test": "socks reply 4", "192.168.1.1": "socks reply 2"} {
-		if _, err := socksDial(n.Proxy(), host, port); err == nil || err.Error() != want {
+		if _, err := socksDial(proxy(t, n), host, port); err == nil || err.Error() != want {
 			t.Errorf("%s: got %v, want %s", host, err, want)
 		}
 	}
@@ -76,7 +91,7 @@ func TestProxySaysWhy(t *testing.T) {
 func TestProxyOutlivesBadClients(t *testing.T) {
 	n := open(t, preset(t, "none"), Options{})
 	for _, greeting := range []string{"", "GET / HTTP/1.1\r\n\r\n", "\x05\x01\x02", "\x05\x01\x00\x05\x02\x00\x01", "\x05\x00"} {
-		c, err := net.Dial("tcp", n.Proxy())
+		c, err := net.Dial("tcp", proxy(t, n))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +99,7 @@ func TestProxyOutlivesBadClients(t *testing.T) {
 		_, _ = io.WriteString(c, greeting)
 	}
 	target := serve(t, echo)
-	c, err := socksDial(n.Proxy(), "127.0.0.1", target.Port())
+	c, err := socksDial(proxy(t, n), "127.0.0.1", target.Port())
 	if err != nil {
 		t.Fatalf("after bad clients: %v", err)
 	}
@@ -97,4 +112,107 @@ func TestProxyOutlivesBadClients(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err == nil {
 		t.Error("a client's connection outlived its network")
 	}
+}
+
+// A page that asks and goes away again, hundreds of times, leaves nothing behind: neither while the link still connects nor at a target
+// that never says anything.
+func TestClientsThatLeaveAreForgotten(t *testing.T) {
+	silent := serve(t, func(c *net.TCPConn) { _, _ = c.Read(make([]byte, 1)) })
+	n := open(t, far(200*time.Millisecond), Options{})
+	address := proxy(t, n)
+	_, before, _ := resources(t)
+	for range 100 {
+		c, err := net.Dial("tcp", address) // asks, and leaves before the link has brought the answer
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := []byte{5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1}
+		_, _ = c.Write(binary.BigEndian.AppendUint16(request, silent.Port()))
+		_, _ = io.ReadFull(c, make([]byte, 2))
+		_ = c.Close()
+	}
+	began := time.Now()
+	for {
+		_, now, _ := resources(t)
+		if now <= before+2 {
+			break
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("got %d descriptors %s after a hundred clients have left, want about the %d before", now, time.Since(began), before)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// A target that answers on none but its second address is reached through that, soon after the first has been given its time.
+func TestTheSecondAddressIsTriedBesideTheFirst(t *testing.T) {
+	target := serve(t, echo)
+	dead := &slowPath{dead: netip.IPv6Loopback()}
+	n := open(t, preset(t, "none"), Options{})
+	dead.path, n.path = n.path, dead
+	began := time.Now()
+	c, err := n.DialContext(t.Context(), "tcp", net.JoinHostPort("example.com", target.String()[len("127.0.0.1:"):]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, "connect", time.Since(began), nextAddress)
+	if c.RemoteAddr().String() != target.String() || n.Connections()[0].Remote != target {
+		t.Errorf("got connected to %s, record %+v; want %s", c.RemoteAddr(), n.Connections()[0], target)
+	}
+	_ = c.Close()
+}
+
+// slowPath is a path on which one address does not answer.
+type slowPath struct {
+	path
+	dead netip.Addr
+}
+
+func (s *slowPath) lookup(context.Context, string) ([]netip.Addr, error) {
+	return []netip.Addr{s.dead, netip.MustParseAddr("127.0.0.1")}, nil
+}
+
+func (s *slowPath) dial(ctx context.Context, remote netip.AddrPort) (pathConn, net.Addr, time.Duration, error) {
+	if remote.Addr() == s.dead {
+		<-ctx.Done()
+		return nil, nil, 0, ctx.Err()
+	}
+	return s.path.dial(ctx, remote)
+}
+
+// What this machine runs out of is our fault, and told as that; the proxy goes on once there is some again.
+func TestLackOfDescriptorsIsOurs(t *testing.T) {
+	target := serve(t, echo)
+	n := open(t, preset(t, "none"), Options{})
+	address := proxy(t, n)
+	waiting, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = waiting.Close()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 3
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	_, err = n.DialContext(t.Context(), "tcp", target.String())
+	if back := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); back != nil {
+		t.Fatal(back)
+	}
+	if err == nil {
+		t.Fatal("dialled without a descriptor")
+	}
+	records := n.Connections()
+	if last := records[len(records)-1]; classOf(last.Failure) != runs.ClassProbe {
+		t.Errorf("got record %+v (%v), want class probe", last, err)
+	}
+	c, err := socksDial(address, "127.0.0.1", target.Port())
+	if err != nil {
+		t.Fatalf("with descriptors again: %v", err)
+	}
+	_ = c.Close()
 }

@@ -45,6 +45,8 @@ type Link struct {
 	Down *LinkTraffic `json:"down,omitempty"`
 	Up   *LinkTraffic `json:"up,omitempty"`
 
+	StalledMS float64 `json:"stalled_ms,omitempty"` // of the steps' time, while the link stood still for lack of a processor
+
 	Retransmits int `json:"retransmits,omitempty"` // segments that the emulated ends sent again
 	Timeouts    int `json:"timeouts,omitempty"`    // of their retransmission timers
 
@@ -61,12 +63,10 @@ type LinkTraffic struct {
 	DroppedQueue int64   `json:"dropped_queue"`
 	UnderWay     int64   `json:"under_way,omitempty"`
 	Bytes        int64   `json:"bytes"`
-	BusyMS       float64 `json:"busy_ms"`   // time spent on serialising packets
-	ActiveMS     float64 `json:"active_ms"` // time with packets under way
+	BusyMS       float64 `json:"busy_ms"` // time spent on serialising packets
 	LateMeanMS   float64 `json:"late_mean_ms"`
 	LateP99MS    float64 `json:"late_p99_ms"` // scheduling error of the timer: deliveries after the due time
 	LateMaxMS    float64 `json:"late_max_ms"`
-	StalledMS    float64 `json:"stalled_ms"` // time in which a delivery was overdue by more than what is tolerated
 }
 
 // Connection is what the access network knows of one connection that a run opened, or tried to. An instant is zero where it has

@@ -19,8 +19,8 @@ const scenariosDir = "../../../scenarios"
 
 func TestShippedScenariosAreSound(t *testing.T) {
 	code, out, errs := clitest.Run(t, Main, "validate", scenariosDir)
-	if code != 0 || !strings.Contains(out, "scenarios: 7, combinations of scenario, region and network: 28") {
-		t.Errorf("got status %d, %q, %q; want 0 and 7 scenarios in 4 regions", code, out, errs)
+	if code != 0 || !strings.Contains(out, "scenarios: 8, combinations of scenario, region and network: 40") {
+		t.Errorf("got status %d, %q, %q; want 0 and 8 scenarios in 4 regions", code, out, errs)
 	}
 }
 

@@ -262,8 +262,8 @@ func TestDemoAndDashboards(t *testing.T) {
 			prometheus.EventuallyData(t, query)
 		}
 	})
-	if len(r.Regions) != 4 || len(r.Combinations) != 28 {
-		t.Fatalf("got %d regions and %d combinations, want 4 and 28", len(r.Regions), len(r.Combinations))
+	if len(r.Regions) != 4 || len(r.Combinations) != 40 {
+		t.Fatalf("got %d regions and %d combinations, want 4 and 40", len(r.Regions), len(r.Combinations))
 	}
 	for _, region := range r.Regions {
 		if region.States["failed"]+region.States["invalid"]+region.States["missing"] != 0 {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"lastmile/internal/browser"
+	"lastmile/internal/cli"
 	"lastmile/internal/httprunner"
 	"lastmile/internal/journey"
 	"lastmile/internal/linkemu"
@@ -22,6 +23,11 @@ type Link struct {
 
 // emulator makes the networks of runs, or says why not in this mode.
 func (l Link) emulator(ctx context.Context, log *slog.Logger) (*linkemu.Emulator, error) {
+	for _, p := range l.AllowNet {
+		if linkemu.Reserved(p) {
+			return nil, &cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("--allow-net: got %s, want none of the emulated links' own addresses", p)}
+		}
+	}
 	options := linkemu.Options{AllowNets: l.AllowNet, Namespace: l.LinkMode == "namespace"}
 	if options.Namespace {
 		if err := linkemu.CheckNamespace(ctx); err != nil {
@@ -50,6 +56,9 @@ func (a access) HTTP(ctx context.Context) (journey.Executor, error) {
 func (a access) Browser(ctx context.Context) (journey.Executor, error) {
 	if a.chrome == nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: errors.New("open browser: this probe has no Chromium")}
+	}
+	if err := a.ServeBrowser(); err != nil {
+		return nil, &runs.Fault{Class: runs.ClassProbe, Err: err}
 	}
 	return opened(a.chrome.Open(ctx, a.assignment, a.Network))
 }

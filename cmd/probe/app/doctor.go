@@ -232,9 +232,9 @@ func (d doctor) dial(ctx context.Context, p netprofile.Profile) []check {
 		}
 	}
 	timer := check{Name: "timer", State: healthy, Found: fmt.Sprintf("packets are %.2f ms late in the mean, 1 in 100 more than %.2f ms", m.Late.MeanMS, m.Late.P99MS)}
-	if m.Late.P99MS > m.Tolerances.LateP99MS {
+	if m.Late.P99MS > m.Tolerances.LateMS {
 		timer.State, timer.Do = limited, quiet
-		timer.Found += fmt.Sprintf(", want at most %.0f ms", m.Tolerances.LateP99MS)
+		timer.Found += fmt.Sprintf(", want at most %.0f ms", m.Tolerances.LateMS)
 	}
 	return []check{link, timer}
 }

@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/chromedp/cdproto"
@@ -28,7 +27,7 @@ type Network struct {
 	Proxy string
 
 	// HostRules are entries for the host resolver, such as "MAP localhost 198.19.0.1", of a network that the process itself is in;
-	// nil = it is in none. There QUIC is possible.
+	// nil = it is in none. There QUIC is possible, and it decides over hosts by itself as a proxy does.
 	HostRules []string
 
 	// Start starts the command, which it may change before. It is called on a thread that lives as long as the command and whose
@@ -136,38 +135,17 @@ func networkFlags(spec Spec) []string {
 			flags = append(flags, flag+"=disable_non_proxied_udp")
 		}
 		rules = append(rules, "MAP * ~NOTFOUND", "EXCLUDE "+host) // the proxy resolves the hosts that it is asked for
-	} else {
-		rules = append(rules, hostRules(spec.AllowHosts, spec.Network.HostRules)...)
+	} else if spec.Network.HostRules != nil {
+		rules = append(rules, spec.Network.HostRules...) // the network decides over hosts
+	} else if len(spec.AllowHosts) > 0 {
+		// Lets nothing through that is not listed, IP literals, workers and WebSockets included.
+		rules = append(rules, "MAP * ~NOTFOUND")
+		for _, host := range spec.AllowHosts {
+			rules = append(rules, "EXCLUDE "+host)
+		}
 	}
 	if spec.Network.Proxy != "" || spec.Network.HostRules == nil {
 		flags = append(flags, "--disable-quic")
 	}
 	return append(flags, "--host-resolver-rules="+strings.Join(rules, " , "))
-}
-
-// hostRules merges the rules of a network with a list of hosts. They let nothing through that is not listed, IP literals, workers
-// and WebSockets included. For Chromium an exclusion overrides every mapping, and the first mapping that matches counts: a pattern of
-// the list that matches a mapped host cannot be excluded, so that of its hosts only the mapped ones are let through.
-func hostRules(allowed, network []string) []string {
-	if len(allowed) == 0 {
-		return network
-	}
-	list := scenario.Scenario{AllowHosts: allowed}
-	var rules, mapped []string
-	for _, rule := range network {
-		if fields := strings.Fields(rule); len(fields) > 1 {
-			if !list.AllowsHost(fields[1]) {
-				continue // what is mapped would be let through
-			}
-			mapped = append(mapped, strings.ToLower(fields[1]))
-		}
-		rules = append(rules, rule)
-	}
-	rules = append(rules, "MAP * ~NOTFOUND")
-	for _, host := range allowed {
-		if !slices.ContainsFunc(mapped, func(m string) bool { return scenario.Glob(strings.ToLower(host), m) }) {
-			rules = append(rules, "EXCLUDE "+host)
-		}
-	}
-	return rules
 }

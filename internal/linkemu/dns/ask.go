@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,8 @@ func Ask(ctx context.Context, socket net.PacketConn, server netip.AddrPort, host
 	}
 	switch {
 	case len(asked.found) > 0:
+		// Whichever answer came first: IPv6 before IPv4, each in the resolver's order.
+		slices.SortStableFunc(asked.found, func(a, b netip.Addr) int { return b.BitLen() - a.BitLen() })
 		return asked.found, nil
 	case len(asked.open) > 0:
 		fail.Err, fail.IsTimeout, fail.UnwrapErr = "no answer in time", true, ctx.Err()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -23,21 +24,30 @@ type Server struct {
 	socket   net.PacketConn
 	tasks    *relay.Relay
 	cancel   context.CancelFunc
+	lacking  atomic.Pointer[error]
 }
 
 const (
-	maxDNS      = 4096 // bytes of a message
-	maxAnswers  = 16
-	answerTTL   = 60 // seconds
-	maxQuestion = 64 // answered at once
+	maxDNS     = 4096 // bytes of a message
+	maxAnswers = 16
+	answerTTL  = 60 // seconds
+	maxTasks   = 65 // the loop, and questions answered at once
 )
 
 // Serve answers from the resolver, as far as the guard allows, with addresses as onLink gives them. The server closes the socket.
 func Serve(socket net.PacketConn, resolver *net.Resolver, g *guard.Guard, onLink func(netip.Addr) netip.Addr) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{guard: g, resolver: resolver, onLink: onLink, socket: socket, tasks: relay.New(), cancel: cancel}
+	s := &Server{guard: g, resolver: resolver, onLink: onLink, socket: socket, tasks: relay.New(maxTasks), cancel: cancel}
 	s.tasks.Go(func() { s.serve(ctx) }, func() { _ = socket.Close() })
 	return s
+}
+
+// Lacking returns the error by which this machine was last too short of something to ask its resolver; nil if it never was.
+func (s *Server) Lacking() error {
+	if err := s.lacking.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // Close ends the server and waits for it.
@@ -47,20 +57,13 @@ func (s *Server) Close() {
 }
 
 func (s *Server) serve(ctx context.Context) {
-	places := make(chan struct{}, maxQuestion)
 	for {
 		query := make([]byte, maxDNS)
 		n, from, err := s.socket.ReadFrom(query)
 		if err != nil {
 			return
 		}
-		select {
-		case places <- struct{}{}:
-		default:
-			continue // the asker will ask again
-		}
-		s.tasks.Go(func() {
-			defer func() { <-places }()
+		s.tasks.Go(func() { // where there are too many, the asker will ask again
 			if answer, err := s.answer(ctx, query[:n]); err == nil {
 				_, _ = s.socket.WriteTo(answer, from) // lost, then
 			}
@@ -102,13 +105,13 @@ func (s *Server) answer(ctx context.Context, query []byte) ([]byte, error) {
 }
 
 // resolve finds the addresses that a question is for. Record types other than addresses have none. What is refused is counted with the
-// question for IPv4, which comes with each look-up.
+// question for IPv4, which comes with each look-up, and once, as questions come again while an answer is slow.
 func (s *Server) resolve(ctx context.Context, q dnsmessage.Question) ([]netip.Addr, dnsmessage.RCode) {
 	host := strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))
 	v4 := q.Type == dnsmessage.TypeA
 	if !s.guard.Lists(host) {
 		if v4 {
-			_ = s.guard.Host(host) // the code tells
+			s.guard.Once(host, s.guard.Host)
 		}
 		return nil, dnsmessage.RCodeRefused
 	}
@@ -120,12 +123,15 @@ func (s *Server) resolve(ctx context.Context, q dnsmessage.Question) ([]netip.Ad
 	if lookup, ok := errors.AsType[*net.DNSError](err); ok && lookup.IsNotFound {
 		return nil, dnsmessage.RCodeNameError
 	} else if err != nil {
+		if relay.Lacks(err) {
+			s.lacking.Store(&err)
+		}
 		return nil, dnsmessage.RCodeServerFailure
 	}
 	allowed := s.guard.Admit(all)
 	if len(allowed) == 0 {
 		if v4 {
-			_ = s.guard.NotPublic(host, all[0])
+			s.guard.Once(host, func(host string) error { return s.guard.NotPublic(host, all[0]) })
 		}
 		return nil, dnsmessage.RCodeRefused
 	}

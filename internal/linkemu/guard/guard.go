@@ -17,6 +17,7 @@ var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("10.0.0.0/8"),
 	netip.MustParsePrefix("100.64.0.0/10"),
 	netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("168.63.129.16/32"), // Azure's, for the virtual machine
 	netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("172.16.0.0/12"),
 	netip.MustParsePrefix("192.0.0.0/24"),
@@ -29,9 +30,13 @@ var notPublic = []netip.Prefix{
 	netip.MustParsePrefix("224.0.0.0/3"), // multicast, reserved, broadcast
 	netip.MustParsePrefix("::/96"),
 	netip.MustParsePrefix("64:ff9b:1::/48"),
+	netip.MustParsePrefix("::ffff:0:0:0/96"), // translated IPv4, RFC 2765
 	netip.MustParsePrefix("100::/64"),
+	netip.MustParsePrefix("100:0:0:1::/64"),
 	netip.MustParsePrefix("2001::/23"),
 	netip.MustParsePrefix("2001:db8::/32"),
+	netip.MustParsePrefix("3fff::/20"),
+	netip.MustParsePrefix("5f00::/16"),
 	netip.MustParsePrefix("fc00::/7"),
 	netip.MustParsePrefix("fe80::/10"),
 	netip.MustParsePrefix("fec0::/10"),
@@ -54,6 +59,7 @@ type Guard struct {
 
 	mu       sync.Mutex
 	answered map[netip.Addr]struct{} // addresses that DNS gave for a host that is allowed
+	told     map[string]bool         // what Once has passed on
 	blocked  int
 	hosts    []string
 }
@@ -63,7 +69,7 @@ const maxBlockedHosts = 10
 
 // New returns a guard that lets a run reach the hosts that allowHost tells (nil = any), at public addresses and those in allowNets.
 func New(allowHost func(string) bool, allowNets []netip.Prefix) *Guard {
-	return &Guard{allowHost: allowHost, allowNets: allowNets, answered: map[netip.Addr]struct{}{}}
+	return &Guard{allowHost: allowHost, allowNets: allowNets, answered: map[netip.Addr]struct{}{}, told: map[string]bool{}}
 }
 
 // Lists reports whether the scenario allows a name, or an address in place of one.
@@ -125,12 +131,17 @@ func (g *Guard) Admit(all []netip.Addr) (allowed []netip.Addr) {
 	return allowed
 }
 
+// Reachable reports whether DNS gave an address for a host that is allowed.
+func (g *Guard) Reachable(a netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, known := g.answered[a]
+	return known
+}
+
 // Connect refuses an address that a device may not go to: one that neither DNS gave it nor the scenario lists.
 func (g *Guard) Connect(a netip.Addr) error {
-	g.mu.Lock()
-	_, known := g.answered[a]
-	g.mu.Unlock()
-	if known {
+	if g.Reachable(a) {
 		return nil
 	}
 	if err := g.Host(a.String()); err != nil {
@@ -139,6 +150,20 @@ func (g *Guard) Connect(a netip.Addr) error {
 	_, err := g.Addresses(a.String(), []netip.Addr{a})
 	return err
 }
+
+// Once refuses the first time that it is asked about something, for callers that see one attempt several times.
+func (g *Guard) Once(what string, refuse func(what string) error) {
+	g.mu.Lock()
+	again := g.told[what] || len(g.told) >= maxTold
+	g.told[what] = g.told[what] || !again
+	g.mu.Unlock()
+	if !again {
+		_ = refuse(what) // for its count
+	}
+}
+
+// maxTold bounds what Once remembers.
+const maxTold = 10_000
 
 func (g *Guard) refuse(host, want string) error {
 	g.mu.Lock()

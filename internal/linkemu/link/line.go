@@ -12,6 +12,7 @@ import (
 type Line[P any] struct {
 	deliver func(P)
 	drop    func(P)
+	watch   *Watch
 	start   time.Time
 	alarm   alarm
 	ended   chan struct{}
@@ -36,16 +37,16 @@ type Stats struct {
 }
 
 // New starts a line. deliver is called for each packet at its arrival, one after another; it must not block for long, as the packets
-// behind wait. drop is called for each packet that does not arrive, Close included, possibly within Send. late is how late a
-// delivery may be without being counted as late.
-func New[P any](spec Spec, late time.Duration, deliver, drop func(P)) (*Line[P], error) {
+// behind wait. drop is called for each packet that does not arrive, Close included, possibly within Send. The watch is told of
+// deliveries that come late.
+func New[P any](spec Spec, watch *Watch, deliver, drop func(P)) (*Line[P], error) {
 	alarm, err := newAlarm()
 	if err != nil {
 		return nil, err
 	}
 	l := &Line[P]{
 		deliver: deliver, drop: drop, start: time.Now(), alarm: alarm, ended: make(chan struct{}),
-		shaper: newShaper(spec), late: lateness{limit: late},
+		shaper: newShaper(spec), watch: watch,
 	}
 	go l.run()
 	return l, nil
@@ -60,8 +61,7 @@ func (l *Line[P]) Send(packet P, size int) {
 		return
 	}
 	l.stats.Sent++
-	now := time.Since(l.start)
-	arrival, fate := l.shaper.admit(now, size)
+	arrival, fate := l.shaper.admit(time.Since(l.start), size)
 	switch fate {
 	case lost:
 		l.stats.DroppedLoss++
@@ -69,7 +69,7 @@ func (l *Line[P]) Send(packet P, size int) {
 		l.stats.DroppedQueue++
 	case delivered:
 		l.count++
-		heap.Push(&l.flight, inFlight[P]{packet: packet, sent: now, at: arrival, number: l.count})
+		heap.Push(&l.flight, inFlight[P]{packet: packet, at: arrival, number: l.count})
 		l.arm()
 	}
 	l.mu.Unlock()
@@ -100,8 +100,9 @@ func (l *Line[P]) run() {
 			}
 			next := heap.Pop(&l.flight).(inFlight[P])
 			l.stats.Delivered++
-			l.late.add(next.sent, next.at, now)
+			l.late.add(now - next.at)
 			l.mu.Unlock()
+			l.watch.late(l.start.Add(next.at), l.start.Add(now))
 			l.deliver(next.packet)
 			l.mu.Lock()
 		}
@@ -142,7 +143,6 @@ func (l *Line[P]) Close() {
 // inFlight is a packet on its way. number keeps the order of packets that arrive together.
 type inFlight[P any] struct {
 	packet P
-	sent   time.Duration
 	at     time.Duration
 	number int64
 }

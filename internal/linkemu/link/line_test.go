@@ -9,11 +9,21 @@ import (
 	"lastmile/internal/netprofile"
 )
 
+func idle(t testing.TB) *Watch {
+	t.Helper()
+	w, err := NewWatch(time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	return w
+}
+
 // What is sent is delivered, dropped or under way: always, and exactly once.
 func TestEveryPacketIsAccountedFor(t *testing.T) {
 	spec := Spec{Rate: 10 * netprofile.MbitPerSecond, Delay: 5 * time.Millisecond, Loss: 0.1, Queue: 50, Seed: 1}
 	var came, dropped atomic.Int64
-	line, err := New(spec, time.Hour, func(int) { came.Add(1) }, func(int) { dropped.Add(1) })
+	line, err := New(spec, idle(t), func(int) { came.Add(1) }, func(int) { dropped.Add(1) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +58,7 @@ func TestEveryPacketIsAccountedFor(t *testing.T) {
 func TestTheNextArrivalIsWaitedFor(t *testing.T) {
 	came := make(chan int, 100)
 	spec := Spec{Rate: netprofile.GbitPerSecond, Delay: 300 * time.Millisecond, Reorder: 0.5, Queue: 100, Seed: 1}
-	line, err := New(spec, time.Hour, func(i int) { came <- i }, func(int) {})
+	line, err := New(spec, idle(t), func(i int) { came <- i }, func(int) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +83,7 @@ func BenchmarkLine(b *testing.B) {
 	b.ReportAllocs()
 	done := make(chan struct{}, 1)
 	count := 0
-	line, err := New(Spec{Rate: 10 * netprofile.GbitPerSecond, Queue: 1 << 30}, time.Hour, func(int) {
+	line, err := New(Spec{Rate: 10 * netprofile.GbitPerSecond, Queue: 1 << 30}, idle(b), func(int) {
 		if count++; count == b.N {
 			done <- struct{}{}
 		}

@@ -34,8 +34,15 @@ type Gateway struct {
 	endpoint *endpoint
 	upstream Upstream
 	cancel   context.CancelFunc
-	relay    *relay.Relay
+
+	connections, flows *relay.Relay
 }
+
+// What a run may have open at once. A page that opens more is no user's page.
+const (
+	maxConnections = 1024
+	maxFlows       = 256
+)
 
 // NewGateway makes a gateway with these addresses of its own, whose packets leave by out.
 func NewGateway(t Tuning, upstream Upstream, out func(Packet), addresses ...netip.Addr) (*Gateway, error) {
@@ -50,11 +57,10 @@ func NewGateway(t Tuning, upstream Upstream, out func(Packet), addresses ...neti
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	g := &Gateway{stack: s, endpoint: e, upstream: upstream, cancel: cancel, relay: relay.New()}
-	const maxHandshakes = 1024
-	forwarder := tcp.NewForwarder(s, t.receiveBuffer(), maxHandshakes, func(r *tcp.ForwarderRequest) {
-		if !g.relay.Go(func() { g.acceptTCP(ctx, r) }, cancel) {
-			r.Complete(false)
+	g := &Gateway{stack: s, endpoint: e, upstream: upstream, cancel: cancel, connections: relay.New(maxConnections), flows: relay.New(maxFlows)}
+	forwarder := tcp.NewForwarder(s, t.ReceiveBuffer, maxConnections, func(r *tcp.ForwarderRequest) {
+		if !g.connections.Go(func() { g.acceptTCP(ctx, r) }, cancel) {
+			r.Complete(true)
 		}
 	})
 	s.SetTransportProtocolHandler(tcp.ProtocolNumber, forwarder.HandlePacket)
@@ -76,8 +82,20 @@ func (g *Gateway) Resent() (segments, timeouts uint64) { return resent(g.stack) 
 // Close ends every connection and waits for it. The link must be closed before.
 func (g *Gateway) Close() {
 	g.cancel()
-	g.stack.Close() // aborts connections and handshakes
-	g.relay.Close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.connections.Close()
+		g.flows.Close()
+	}()
+	for open := true; open; {
+		g.stack.Close() // aborts connections and handshakes, but none that begins a moment later
+		select {
+		case <-ended:
+			open = false
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 	g.stack.Wait()
 }
 
@@ -92,6 +110,11 @@ func (g *Gateway) acceptTCP(ctx context.Context, r *tcp.ForwarderRequest) {
 		r.Complete(!silent)
 		return
 	}
+	if ctx.Err() != nil {
+		r.Complete(false)
+		relay.Kernel{TCPConn: up}.Abort()
+		return
+	}
 	var queue waiter.Queue
 	ep, terr := r.CreateEndpoint(&queue)
 	r.Complete(false)
@@ -104,7 +127,7 @@ func (g *Gateway) acceptTCP(ctx context.Context, r *tcp.ForwarderRequest) {
 		down.Abort()
 		relay.Kernel{TCPConn: up}.Abort()
 	})()
-	g.relay.Join(down, relay.Kernel{TCPConn: up})
+	g.connections.Join(down, relay.Kernel{TCPConn: up})
 }
 
 // udpIdle is how long a flow of datagrams lives without one. QUIC's own limit is 30 s as a rule.
@@ -129,7 +152,7 @@ func (g *Gateway) acceptUDP(r *udp.ForwarderRequest) (handled bool) {
 		_ = down.Close()
 		_ = up.Close()
 	})
-	if !g.relay.Go(func() { flow(down, up, end) }, end) {
+	if !g.flows.Go(func() { flow(down, up, end) }, end) { // too many
 		end()
 	}
 	return true

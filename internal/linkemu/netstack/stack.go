@@ -21,22 +21,14 @@ import (
 type Tuning struct {
 	MTU       int           // bytes
 	RTT       time.Duration // of the link alone
-	BDP       int           // bandwidth-delay product of the faster direction, bytes
 	Lossy     bool          // whether the link loses packets at random
 	Checksums bool          // whether packets leave for another stack than ours, which looks at them
+
+	SendBuffer, ReceiveBuffer int // of a connection, bytes
 }
 
 // nic is the one interface of each stack.
 const nic tcpip.NICID = 1
-
-// minBuffer is the least that a connection may have under way: 64 KiB hold a 3G link back.
-const minBuffer = 128 << 10
-
-// sendBuffer keeps a sender that knows no loss from overrunning the link's queue.
-func (t Tuning) sendBuffer() int { return max(minBuffer, t.BDP*5/2) }
-
-// receiveBuffer leaves the sender to its own limits.
-func (t Tuning) receiveBuffer() int { return 2 * t.sendBuffer() }
 
 // newStack makes a stack with one interface, which sends by out and routes everything there.
 func newStack(t Tuning, out func(Packet), addresses ...netip.Addr) (*stack.Stack, *endpoint, error) {
@@ -98,8 +90,8 @@ func tcpOptions(t Tuning) []tcpip.SettableTransportProtocolOption {
 	if t.Lossy {
 		control = "cubic"
 	}
-	send := tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: t.sendBuffer(), Max: t.sendBuffer()}
-	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: t.receiveBuffer(), Max: t.receiveBuffer()}
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: t.SendBuffer, Max: t.SendBuffer}
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: tcp.MinBufferSize, Default: t.ReceiveBuffer, Max: t.ReceiveBuffer}
 	return []tcpip.SettableTransportProtocolOption{&sack, &recovery, &nagle, &minRTO, &control, &send, &receive}
 }
 

@@ -77,15 +77,15 @@ type Late struct {
 type Tolerances struct {
 	HandshakeMS  *float64 `json:"handshake_ms"`  // either way; nil = not judged, as packets are lost
 	GoodputShare *float64 `json:"goodput_share"` // least share of the limit; nil = not judged
-	LateP99MS    float64  `json:"late_p99_ms"`
-	StalledShare float64  `json:"stalled_share"` // of the time with packets under way in which one was later than that
+	LateMS       float64  `json:"late_ms"`       // later than that, the link stands still
+	StalledShare float64  `json:"stalled_share"` // of a trial's time in which the link may stand still
 }
 
 // Bounds is how far a network may be off its profile, where the network itself decides that.
 type Bounds struct {
 	RoundTrip     func(n int) time.Duration // of n round trips
-	Late          time.Duration             // of the hundredth latest packet in a hundred
-	Stalled       float64                   // share of the time with packets under way in which one is later than that
+	Late          time.Duration             // later than that, the link stands still
+	Stalled       float64                   // share of the time in which the link may stand still
 	LossDeviation func(n float64) float64   // standard deviation of the loss of n packets
 }
 
@@ -99,7 +99,7 @@ const (
 func Judge(p netprofile.Profile, period time.Duration, down, up *Sample, b Bounds) *Report {
 	r := &Report{Network: p.Name, Version: p.Version, Verdict: runs.OnProfile}
 	samples := []*Sample{down, up}
-	r.Tolerances = Tolerances{LateP99MS: ms(b.Late), StalledShare: b.Stalled}
+	r.Tolerances = Tolerances{LateMS: ms(b.Late), StalledShare: b.Stalled}
 	r.connections(p, samples, b)
 	r.Down, r.Up = way(p, Down, down.goodput, samples), way(p, Up, up.goodput, samples)
 	r.goodput(p, period)

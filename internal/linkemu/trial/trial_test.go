@@ -108,7 +108,7 @@ func TestMeterCountsFromArrivalToArrival(t *testing.T) {
 
 func bounds() Bounds {
 	return Bounds{
-		RoundTrip: func(int) time.Duration { return 3 * time.Millisecond }, Late: 2 * time.Millisecond, Stalled: 0.02,
+		RoundTrip: func(int) time.Duration { return 3 * time.Millisecond }, Late: 2 * time.Millisecond, Stalled: 0.03,
 		LossDeviation: func(float64) float64 { return 10 },
 	}
 }
