@@ -167,7 +167,7 @@ type bench struct {
 	*linkemu.Network
 	certificate string
 	throttling  *netprofile.Profile
-	ended       chan error // of the commands' way to the browser
+	ended       chan struct{} // closed when the commands' way to the browser has ended, with an error as a rule
 }
 
 // Start implements browser.Network.
@@ -198,9 +198,10 @@ func (n *bench) throttle(cmd *exec.Cmd) error {
 		return err
 	}
 	_ = theirs.Close() // the browser's end
-	n.ended = make(chan error, 1)
+	n.ended = make(chan struct{})
 	go func() {
-		n.ended <- insert(out, ours, n.throttling)
+		defer close(n.ended)
+		_ = insert(out, ours, n.throttling)
 		_ = ours.Close()
 		_ = out.Close()
 	}()

@@ -147,7 +147,7 @@ func sift(all []netip.Addr, v4 bool) []netip.Addr {
 		local = local || a.Is4() && a.IsLoopback()
 	}
 	for _, a := range all {
-		if a.Is4() == v4 && routed(a) && !(local && a == netip.IPv6Loopback()) {
+		if a.Is4() == v4 && routed(a) && (!local || a != netip.IPv6Loopback()) {
 			out = append(out, a)
 		}
 	}

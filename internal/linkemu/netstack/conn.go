@@ -2,7 +2,6 @@ package netstack
 
 import (
 	"errors"
-	"io"
 	"net"
 	"syscall"
 
@@ -34,7 +33,7 @@ func (c *Conn) Abort() { c.endpoint.Abort() }
 // kernelError gives an error of gonet, which keeps only the text of gVisor's, the errno that the kernel would have given.
 func kernelError(err error) error {
 	op, ok := errors.AsType[*net.OpError](err)
-	if err == nil || err == io.EOF || !ok {
+	if !ok {
 		return err
 	}
 	for _, e := range []tcpip.Error{

@@ -103,7 +103,7 @@ func (r *Relay) Join(a, b Conn) {
 	}
 	carry := func(to, from Conn) {
 		err := r.copy(to, from, &half)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = to.CloseWrite()
 			half.Store(true)
 			if err == nil { // what has begun to wait in the other direction learns of it, too
