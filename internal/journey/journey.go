@@ -353,6 +353,11 @@ func (r *run) finish() runs.Result {
 // what it had to block, the journey should not have tried.
 func (r *run) judgeLink() {
 	link := &r.result.Link
+	if received := r.received(); link.Down != nil && received/2 > link.Down.Bytes-link.Down.CalibrationBytes {
+		link.Verdict = runs.OffProfile
+		link.Misses = append(link.Misses, fmt.Sprintf("got responses of %d bytes, of which only %d crossed the link",
+			received, link.Down.Bytes-link.Down.CalibrationBytes))
+	}
 	switch {
 	case link.Verdict == runs.OffProfile && r.fault == nil:
 		r.fault = fault(runs.ClassLinkOffProfile, "network %s: %s", link.Profile, strings.Join(link.Misses, "; "))
@@ -366,6 +371,16 @@ func (r *run) judgeLink() {
 			r.result.Cause = &runs.Cause{Class: runs.ClassBlockedHost, Step: cause.Step, Detail: cause.Detail + "; " + blocked}
 		}
 	}
+}
+
+// received is what the run's responses took up on the way, as far as requests tell: the size of a header that was compressed is a guess.
+func (r *run) received() (bytes int64) {
+	for i := range r.result.Requests {
+		if q := &r.result.Requests[i]; q.BrowserCache == "" {
+			bytes += q.Bytes
+		}
+	}
+	return bytes
 }
 
 // redact removes secrets from every text of the result: it is about to leave the process.

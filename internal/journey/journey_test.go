@@ -22,6 +22,7 @@ type script struct {
 	ran     []string
 	closed  int
 	region  string // what the requests name as the one that served them
+	bytes   int64  // of the run's one request
 }
 
 func (s *script) Step(ctx context.Context, step *scenario.Step, _ *vars.Scope) (runs.Step, error) {
@@ -34,7 +35,7 @@ func (s *script) Step(ctx context.Context, step *scenario.Step, _ *vars.Scope) (
 
 func (s *script) Close() []runs.Request {
 	s.closed++
-	return []runs.Request{{Step: "1", URL: "http://shop/?", Status: 200, ServedRegion: s.region}}
+	return []runs.Request{{Step: "1", URL: "http://shop/?", Status: 200, ServedRegion: s.region, Bytes: s.bytes}}
 }
 
 func fails(detail string) func(context.Context) (runs.Step, error) {
@@ -327,6 +328,19 @@ func TestLinkOffProfileIsInvalid(t *testing.T) {
 		}
 		if got.Link.Verdict != runs.OffProfile || network.closed != 1 {
 			t.Errorf("%s: got link %+v, closed %d times; want it reported, and closed once", name, got.Link, network.closed)
+		}
+	}
+}
+
+// However good a link was, what did not cross it was measured over another network.
+func TestResponsesThatDidNotCrossTheLinkAreInvalid(t *testing.T) {
+	for bytes, want := range map[int64]runs.State{400: runs.StateInvalid, 900: runs.StatePassed} {
+		good := runs.Link{
+			Profile: "3g", Mode: runs.LinkProxy, Verdict: runs.OnProfile, Down: &runs.LinkTraffic{Bytes: 50_000 + bytes, CalibrationBytes: 50_000},
+		}
+		got := over(&access{http: &script{bytes: 1000}, link: good}, nil).Run(t.Context(), assignment(httpStep("home")))
+		if got.State != want || want == runs.StateInvalid && (got.Cause.Class != runs.ClassLinkOffProfile || got.Link.Verdict != runs.OffProfile) {
+			t.Errorf("1000 bytes of responses, %d over the link: got %s %+v, want %s", bytes, got.State, got.Cause, want)
 		}
 	}
 }

@@ -32,6 +32,7 @@ type emulation struct {
 	up, down  *link.Line[netstack.Packet]
 	resolver  *dns.Server
 	proof     gauge.Proof
+	gauged    struct{ down, up int64 } // bytes that the exchange took
 	namespace bool
 
 	mu      sync.Mutex
@@ -247,4 +248,5 @@ func (e *emulation) calibrate(ctx context.Context) {
 		return
 	}
 	e.proof = gauge.Measure(ctx, e.profile, device, gateway)
+	e.gauged.down, e.gauged.up = e.down.Stats().Bytes, e.up.Stats().Bytes
 }

@@ -203,12 +203,16 @@ func (n *Network) Judge(step string, from, to time.Time) {
 	}
 }
 
-// Start starts a command inside the network where that is how browsers reach it, else as it is.
+// Start starts a browser: inside the network where that is how browsers reach it, else as it is, and then only after ServeBrowser, as a
+// browser without its proxy would go past the network.
 func (n *Network) Start(cmd *exec.Cmd) error {
-	if n.link == nil || !n.link.namespace {
-		return cmd.Start()
+	switch {
+	case n.link != nil && n.link.namespace:
+		return n.link.enter(cmd)
+	case n.Proxy() == "":
+		return fmt.Errorf("start %s: network %s: it does not serve a browser yet", cmd.Path, n.profile.Name)
 	}
-	return n.link.enter(cmd)
+	return cmd.Start()
 }
 
 // Close ends every connection, waits for all that the network has under way, and returns what it really was. A link that was off its

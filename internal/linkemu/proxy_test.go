@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -68,6 +70,25 @@ func TestProxyCarriesOverTheLink(t *testing.T) {
 	_ = c.Close()
 	if link := n.Close(); link.Mode != "proxy" {
 		t.Errorf("got mode %s, want proxy", link.Mode)
+	}
+}
+
+// A browser that was started without its proxy would go past the network, and be fast.
+func TestNoBrowserWithoutItsProxy(t *testing.T) {
+	for _, name := range []string{"lte", "none"} {
+		n := open(t, preset(t, name), Options{})
+		if err := n.Start(exec.Command(os.Args[0], "-test.run=^$")); err == nil {
+			t.Errorf("%s: started a command past the network", name)
+		}
+		if err := n.ServeBrowser(); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(os.Args[0], "-test.run=^$")
+		if err := n.Start(cmd); err != nil {
+			t.Errorf("%s: with a proxy: %v", name, err)
+		} else if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

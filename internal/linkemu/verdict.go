@@ -90,7 +90,7 @@ func (e *emulation) report(out *runs.Link) {
 	}
 	e.mu.Unlock()
 	down, up := e.down.Stats(), e.up.Stats()
-	out.Down, out.Up = traffic(down), traffic(up)
+	out.Down, out.Up = traffic(down, e.gauged.down), traffic(up, e.gauged.up)
 	for _, stack := range []interface {
 		Resent() (segments, timeouts uint64)
 	}{e.device, e.gateway} {
@@ -162,10 +162,10 @@ func (j *judge) line(direction string, s link.Stats) {
 	}
 }
 
-func traffic(s link.Stats) *runs.LinkTraffic {
+func traffic(s link.Stats, gauged int64) *runs.LinkTraffic {
 	return &runs.LinkTraffic{
 		Sent: s.Sent, Delivered: s.Delivered, DroppedLoss: s.DroppedLoss, DroppedQueue: s.DroppedQueue, UnderWay: s.UnderWay,
-		Bytes: s.Bytes, BusyMS: ms(s.Busy), LateMeanMS: ms(s.Late.Mean), LateP99MS: ms(s.Late.P99), LateMaxMS: ms(s.Late.Max),
+		Bytes: s.Bytes, CalibrationBytes: gauged, BusyMS: ms(s.Busy), LateMeanMS: ms(s.Late.Mean), LateP99MS: ms(s.Late.P99), LateMaxMS: ms(s.Late.Max),
 	}
 }
 

@@ -57,16 +57,19 @@ type Link struct {
 // LinkTraffic is what one direction of a link did. Every packet sent was delivered, or dropped for one of two reasons, or still
 // under way when the link was closed. Bytes are those of the packets that took up the link, framing included.
 type LinkTraffic struct {
-	Sent         int64   `json:"sent"`
-	Delivered    int64   `json:"delivered"`
-	DroppedLoss  int64   `json:"dropped_loss"`
-	DroppedQueue int64   `json:"dropped_queue"`
-	UnderWay     int64   `json:"under_way,omitempty"`
-	Bytes        int64   `json:"bytes"`
-	BusyMS       float64 `json:"busy_ms"` // time spent on serialising packets
-	LateMeanMS   float64 `json:"late_mean_ms"`
-	LateP99MS    float64 `json:"late_p99_ms"` // scheduling error of the timer: deliveries after the due time
-	LateMaxMS    float64 `json:"late_max_ms"`
+	Sent         int64 `json:"sent"`
+	Delivered    int64 `json:"delivered"`
+	DroppedLoss  int64 `json:"dropped_loss"`
+	DroppedQueue int64 `json:"dropped_queue"`
+	UnderWay     int64 `json:"under_way,omitempty"`
+	Bytes        int64 `json:"bytes"`
+	// CalibrationBytes is how many of Bytes the calibration exchange took; the others are the run's.
+	CalibrationBytes int64 `json:"calibration_bytes"`
+
+	BusyMS     float64 `json:"busy_ms"` // time spent on serialising packets
+	LateMeanMS float64 `json:"late_mean_ms"`
+	LateP99MS  float64 `json:"late_p99_ms"` // scheduling error of the timer: deliveries after the due time
+	LateMaxMS  float64 `json:"late_max_ms"`
 }
 
 // Connection is what the access network knows of one connection that a run opened, or tried to. An instant is zero where it has

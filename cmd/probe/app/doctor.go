@@ -149,6 +149,9 @@ func (d doctor) start(ctx context.Context, engine scenario.Engine, noSandbox boo
 		return "", err
 	}
 	defer network.Close()
+	if err := network.ServeBrowser(); err != nil {
+		return "", err
+	}
 	began := time.Now()
 	session, err := chrome.Open(ctx, &runs.Assignment{Scenario: scenario.Scenario{Name: "doctor", Engine: engine}}, network)
 	if err != nil {

@@ -82,6 +82,9 @@ func loadPage(b *testing.B, protocol string, profile netprofile.Profile, throttl
 			if err != nil {
 				b.Fatal(err)
 			}
+			if err := network.ServeBrowser(); err != nil {
+				b.Fatal(err)
+			}
 			all.add(b, chrome, page, &bench{Network: network, certificate: page.certificate, throttling: throttling})
 			if link := network.Close(); link.Verdict == runs.OffProfile {
 				b.Logf("off profile: %q", link.Misses)

@@ -111,8 +111,36 @@ func (c *runCommand) print(w io.Writer, r *runs.Result) error {
 	if r.Cause != nil {
 		fmt.Fprintf(w, "  cause: %s: %s\n", r.Cause.Class, r.Cause.Detail)
 	}
-	fmt.Fprintf(w, "  %d requests, CDN cache %d hits, %d misses; link %s (%s)\n", len(r.Requests), r.Cache.Hits, r.Cache.Misses, r.Link.Profile, r.Link.Mode)
+	fmt.Fprintf(w, "  %d requests, CDN cache %d hits, %d misses\n", len(r.Requests), r.Cache.Hits, r.Cache.Misses)
+	printLink(w, &r.Link)
 	return nil
+}
+
+// printLink says which network the run went over, and what that was measured to be.
+func printLink(w io.Writer, l *runs.Link) {
+	fmt.Fprintf(w, "  link %s (%s)", l.Profile, l.Mode)
+	if l.RTTMS != nil {
+		fmt.Fprintf(w, ", RTT %.1f ms", *l.RTTMS)
+	}
+	for _, direction := range []struct {
+		name    string
+		kbit    *float64
+		traffic *runs.LinkTraffic
+	}{{"down", l.DownKbit, l.Down}, {"up", l.UpKbit, l.Up}} {
+		if direction.kbit != nil {
+			fmt.Fprintf(w, ", %s %.0f kbit/s", direction.name, *direction.kbit)
+		}
+		if t := direction.traffic; t != nil {
+			fmt.Fprintf(w, " (%d packets, %d lost)", t.Sent, t.DroppedLoss+t.DroppedQueue)
+		}
+	}
+	if l.Verdict != "" {
+		fmt.Fprintf(w, ": %s", strings.ReplaceAll(string(l.Verdict), "_", " "))
+	}
+	fmt.Fprintln(w)
+	if l.Blocked > 0 {
+		fmt.Fprintf(w, "  blocked %d attempts to reach %s\n", l.Blocked, strings.Join(l.BlockedHosts, ", "))
+	}
 }
 
 func printStep(w io.Writer, s *runs.Step) {
