@@ -137,7 +137,7 @@ func (c *Console) line(r *runs.Result) string {
 		cache = fmt.Sprintf("cache %d/%d", r.Cache.Hits, n)
 	}
 	line := fmt.Sprintf("%s  %s  %s %s %s %9s  %-11s", time.Now().Format(time.TimeOnly), c.paint(mark, color),
-		text.Pad(r.Scenario, 20, ' '), text.Pad(r.Region, 6, ' '), text.Pad(r.Network, 6, ' '), took, cache)
+		text.Pad(r.Scenario, 20, ' '), text.Pad(r.Region, 6, ' '), text.Pad(r.Network, 8, ' '), took, cache)
 	if r.Cause != nil {
 		line += "  " + c.paint(causeText(r.Cause), color)
 	}

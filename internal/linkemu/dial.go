@@ -49,7 +49,7 @@ func (c *conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr implements net.Conn.
 func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
 
-// connect looks a host up and dials its addresses one after another, and keeps record of it.
+// connect looks a host up and connects to one of its addresses, and keeps record of it.
 func (n *Network) connect(ctx context.Context, host string, port uint16) (*conn, error) {
 	record := &runs.Connection{Network: "tcp", Host: host, Port: port, Start: time.Now()}
 	n.begin(record)
@@ -245,6 +245,9 @@ const lookupLimit = 20 * time.Second
 func (n *names) ask(ctx context.Context, host string, into *name) {
 	defer close(into.done)
 	all, err := n.network.path.lookup(ctx, host)
+	if err == nil && len(all) == 0 {
+		err = &net.DNSError{Name: host, Err: "no address", IsNotFound: true}
+	}
 	if err == nil {
 		all, err = n.network.guard.Addresses(host, all)
 	}
