@@ -152,7 +152,7 @@ func printCalibration(out io.Writer, all []*linkemu.Measurement, took time.Durat
 			fmt.Fprintf(out, "%s: and %d more, see --output json\n", m.Network, more)
 		}
 	}
-	fmt.Fprintf(out, "\n%d of %d networks on profile, in %.0f s. ~: what the PFTK model gives TCP on a link that loses packets; transfers of minutes come within 40 %%.\n",
+	fmt.Fprintf(out, "\n%d of %d networks on profile, in %.0f s. ~: what the PFTK model gives TCP on a link that loses packets; the median of several transfers of a minute comes within 40 %%.\n",
 		proved(all), len(all), took.Seconds())
 	return nil
 }
