@@ -20,6 +20,9 @@ import (
 // ErrNotFound is wrapped by the error of New and Open when there is no Chromium to run.
 var ErrNotFound = chromium.ErrNotFound
 
+// InstallCommand installs what New looks for, on Debian.
+const InstallCommand = chromium.InstallCommand
+
 // Options configure a Runner. The zero value finds Chromium by itself and uses its sandbox.
 type Options = chromium.Options
 

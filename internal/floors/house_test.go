@@ -85,6 +85,8 @@ func lastmile() house {
 
 			"internal/bus": wire,
 
+			"internal/shortage": fitting,
+
 			"internal/runs":     run,
 			"internal/scenario": definition,
 

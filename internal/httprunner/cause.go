@@ -13,6 +13,7 @@ import (
 
 	"lastmile/internal/httprunner/h3"
 	"lastmile/internal/runs"
+	"lastmile/internal/shortage"
 )
 
 // The bounds of texts that a target has a say in, in bytes.
@@ -49,7 +50,7 @@ func (e *exchange) diagnose(ctx context.Context, err error) (*runs.Cause, error)
 	if fault := stopped(ctx); fault != nil {
 		return nil, fault
 	}
-	if exhausted(err) && !refused {
+	if shortage.Is(err) && !refused {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("run http step: %w", err)}
 	}
 	var lookup *net.DNSError
@@ -86,19 +87,6 @@ func stopped(ctx context.Context) error {
 		return nil
 	}
 	return &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("run http step: %w", context.Cause(ctx))}
-}
-
-// exhausted reports whether this machine ran out of sockets, ports or memory for them.
-func exhausted(err error) bool {
-	for _, errno := range []syscall.Errno{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL,
-	} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	var lookup *net.DNSError // keeps the text of its cause only
-	return errors.As(err, &lookup) && strings.Contains(lookup.Err, syscall.EMFILE.Error())
 }
 
 // timedOut reports whether the step's time was up, or the kernel gave up waiting.

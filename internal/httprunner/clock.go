@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"lastmile/internal/runs"
+	"lastmile/internal/shortage"
 )
 
 // clock notes when the phases of one request began and ended. The transport calls its hooks from several goroutines, some of
@@ -83,7 +84,7 @@ func (c *clock) dialled(_, _ string, err error) {
 	defer c.mu.Unlock()
 	if !c.connected {
 		c.connectDone, c.connected = now, err == nil
-		c.refused = c.refused || err != nil && !exhausted(err)
+		c.refused = c.refused || err != nil && !shortage.Is(err)
 	}
 }
 
@@ -171,9 +172,6 @@ func span(from, to time.Time) *float64 {
 	if from.IsZero() || to.IsZero() {
 		return nil
 	}
-	v := milliseconds(to.Sub(from))
+	v := runs.Milliseconds(max(to.Sub(from), 0))
 	return &v
 }
-
-// milliseconds converts to the unit of results, to the microsecond.
-func milliseconds(d time.Duration) float64 { return float64(max(d, 0).Microseconds()) / 1000 }

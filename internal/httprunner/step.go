@@ -32,7 +32,7 @@ func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Sco
 	} else {
 		err = e.poll(ctx, step.Poll)
 	}
-	e.out.DurationMS = milliseconds(e.ended.Sub(e.began))
+	e.out.DurationMS = runs.Milliseconds(max(e.ended.Sub(e.began), 0))
 	if e.out.Cause != nil {
 		e.out.State = runs.StepFailed
 	}

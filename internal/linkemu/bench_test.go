@@ -15,6 +15,7 @@ import (
 
 	"lastmile/internal/linkemu/link"
 	"lastmile/internal/netprofile"
+	"lastmile/internal/runs"
 )
 
 // custom is a link without loss that no preset has.
@@ -193,7 +194,7 @@ func saturate(b *testing.B, links int) {
 	var p99 []float64
 	off := 0
 	for _, l := range late {
-		p99 = append(p99, ms(l.P99))
+		p99 = append(p99, runs.Milliseconds(l.P99))
 		if l.P99 > 3*time.Millisecond {
 			off++
 		}

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"lastmile/internal/linkemu/relay"
 	"lastmile/internal/runs"
+	"lastmile/internal/shortage"
 )
 
 // DialContext connects across the network ("tcp" to host:port), as net.Dialer's method of that name does, and calls the DNS and connect
@@ -272,7 +272,7 @@ func (n *Network) ListenPacket(_ context.Context, remote netip.AddrPort) (net.Pa
 func causeOf(err error) *runs.Cause {
 	var timeout net.Error
 	class := runs.ClassConnect
-	if relay.Lacks(err) {
+	if shortage.Is(err) {
 		class = runs.ClassProbe // not the target's fault
 	} else if _, ok := errors.AsType[*runs.BlockedError](err); ok {
 		class = runs.ClassBlockedHost

@@ -36,7 +36,7 @@ func (e *emulation) judge(what string, from, to time.Time) {
 	e.stalled += stalled
 	if stalled > within {
 		e.misses = append(e.misses, fmt.Sprintf("%s: got the link standing still for %.1f of %.0f ms, want at most %.1f ms: the machine is too busy",
-			what, ms(stalled), ms(to.Sub(from)), ms(within)))
+			what, runs.Milliseconds(stalled), runs.Milliseconds(to.Sub(from)), runs.Milliseconds(within)))
 	}
 }
 
@@ -83,7 +83,7 @@ func lossDeviation(p netprofile.Profile, n float64) float64 {
 // report writes what the link was into a run's result. The link must be closed.
 func (e *emulation) report(out *runs.Link) {
 	e.mu.Lock()
-	out.Mode, out.StalledMS = e.mode, ms(e.stalled)
+	out.Mode, out.StalledMS = e.mode, runs.Milliseconds(e.stalled)
 	j := judge{profile: e.profile, misses: slices.Clone(e.misses)}
 	if e.inside != nil && e.inside.lost.Load() > 0 {
 		j.miss("namespace: got %d packets that the browser's side did not take, want none", e.inside.lost.Load())
@@ -124,13 +124,13 @@ func (j *judge) rtt(out *runs.Link, p gauge.Proof) {
 		j.miss("rtt: got no answer to the calibration exchange")
 		return
 	}
-	out.RTTMS = new(ms(p.RTT))
+	out.RTTMS = new(runs.Milliseconds(p.RTT))
 	want := j.profile.RTT
 	if r := j.profile.Reorder; r >= gauge.MeanFrom {
 		want = time.Duration(float64(want) * (1 - float64(r)))
 	}
 	if within := rttTolerance(j.profile, p.Pings); (p.RTT - want).Abs() > within {
-		j.miss("rtt: got %.1f ms, want %.1f ms +- %.1f ms", ms(p.RTT), ms(want), ms(within))
+		j.miss("rtt: got %.1f ms, want %.1f ms +- %.1f ms", runs.Milliseconds(p.RTT), runs.Milliseconds(want), runs.Milliseconds(within))
 	}
 }
 
@@ -154,7 +154,7 @@ func meanLate(p netprofile.Profile) time.Duration { return max(500*time.Microsec
 
 func (j *judge) line(direction string, s link.Stats) {
 	if within := meanLate(j.profile); s.Late.Mean > within {
-		j.miss("%s: got packets %.2f ms late on average, want at most %.2f ms: the machine is too busy", direction, ms(s.Late.Mean), ms(within))
+		j.miss("%s: got packets %.2f ms late on average, want at most %.2f ms: the machine is too busy", direction, runs.Milliseconds(s.Late.Mean), runs.Milliseconds(within))
 	}
 	want := float64(j.profile.MeanLoss()) * float64(s.Sent)
 	if within := lossTolerance(j.profile, float64(s.Sent)); math.Abs(float64(s.DroppedLoss)-want) > within {
@@ -165,9 +165,6 @@ func (j *judge) line(direction string, s link.Stats) {
 func traffic(s link.Stats, gauged int64) *runs.LinkTraffic {
 	return &runs.LinkTraffic{
 		Sent: s.Sent, Delivered: s.Delivered, DroppedLoss: s.DroppedLoss, DroppedQueue: s.DroppedQueue, UnderWay: s.UnderWay,
-		Bytes: s.Bytes, CalibrationBytes: gauged, BusyMS: ms(s.Busy), LateMeanMS: ms(s.Late.Mean), LateP99MS: ms(s.Late.P99), LateMaxMS: ms(s.Late.Max),
+		Bytes: s.Bytes, CalibrationBytes: gauged, BusyMS: runs.Milliseconds(s.Busy), LateMeanMS: runs.Milliseconds(s.Late.Mean), LateP99MS: runs.Milliseconds(s.Late.P99), LateMaxMS: runs.Milliseconds(s.Late.Max),
 	}
 }
-
-// ms converts to the unit of results, to the microsecond.
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

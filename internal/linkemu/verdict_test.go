@@ -43,7 +43,7 @@ func TestCalibrationMeasuresTheLink(t *testing.T) {
 					t.Errorf("%s: got %.1f, want %.1f +- %.0f %%", what, got, want, 100*share)
 				}
 			}
-			near("rtt", *link.RTTMS, ms(p.RTT), 0.15+4*p.Jitter.Seconds()/p.RTT.Seconds()/math.Sqrt(8))
+			near("rtt", *link.RTTMS, runs.Milliseconds(p.RTT), 0.15+4*p.Jitter.Seconds()/p.RTT.Seconds()/math.Sqrt(8))
 			near("down", *link.DownKbit, float64(p.Down)/1000, 0.25)
 			near("up", *link.UpKbit, float64(p.Up)/1000, 0.25)
 			if link.Mode != runs.LinkDial || link.Profile != name || link.Version != p.Version {
@@ -176,7 +176,7 @@ func TestRTTTolerance(t *testing.T) {
 	if got := rttTolerance(preset(t, "lte"), 8); got != 2*time.Millisecond {
 		t.Errorf("lte: got %v, want 2ms", got)
 	}
-	if got := ms(rttTolerance(preset(t, "3g-jitter"), 8)); math.Abs(got-60.235) > 0.01 {
+	if got := runs.Milliseconds(rttTolerance(preset(t, "3g-jitter"), 8)); math.Abs(got-60.235) > 0.01 {
 		t.Errorf("3g-jitter: got %v ms, want 60.235", got)
 	}
 }

@@ -72,6 +72,9 @@ type LinkTraffic struct {
 	LateMaxMS  float64 `json:"late_max_ms"`
 }
 
+// Milliseconds converts to the unit of results, to the microsecond.
+func Milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
 // Connection is what the access network knows of one connection that a run opened, or tried to. An instant is zero where it has
 // not come; ConnectStart follows DNSEnd, or Start where the host is an address.
 type Connection struct {

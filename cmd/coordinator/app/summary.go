@@ -1,11 +1,11 @@
 package app
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
 
+	"lastmile/internal/cli"
 	"lastmile/internal/runs"
 )
 
@@ -87,10 +87,7 @@ func millis(d time.Duration) *float64 {
 }
 
 func (s *summary) writeJSON(w io.Writer) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(s)
+	return cli.PrintJSON(w, s)
 }
 
 func (s *summary) writeText(w io.Writer) {

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -42,10 +41,7 @@ func (c *calibrateCommand) Run(ctx context.Context, streams cli.Streams, root *g
 		return err
 	}
 	if c.Output == "json" {
-		encoder := json.NewEncoder(streams.Out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		err = encoder.Encode(all)
+		err = cli.PrintJSON(streams.Out, all)
 	} else {
 		err = printCalibration(streams.Out, all, time.Since(began))
 	}

@@ -3,7 +3,6 @@ package app
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -57,10 +56,7 @@ func (c *doctorCommand) Run(ctx context.Context, streams cli.Streams, root *gram
 		return fmt.Errorf("check this machine: %w", err)
 	}
 	if c.Output == "json" {
-		encoder := json.NewEncoder(streams.Out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(checks); err != nil {
+		if err := cli.PrintJSON(streams.Out, checks); err != nil {
 			return err
 		}
 	} else {
@@ -95,7 +91,7 @@ type doctor struct {
 	options RunOptions
 }
 
-const installChromium = "on Debian: apt-get install -y chromium chromium-headless-shell"
+const installChromium = "on Debian: " + browser.InstallCommand
 
 // browsers starts each engine, and then one with its sandbox.
 func (d doctor) browsers(ctx context.Context) []check {

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -30,10 +29,7 @@ func (c *networksCommand) Run(streams cli.Streams) error {
 	}
 	all := append(netprofile.Presets(), own...)
 	if c.Output == "json" {
-		encoder := json.NewEncoder(streams.Out)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(all)
+		return cli.PrintJSON(streams.Out, all)
 	}
 	return printNetworks(streams.Out, all)
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -99,10 +98,7 @@ func choose(flag, got string, allowed []string) (string, error) {
 
 func (c *runCommand) print(w io.Writer, r *runs.Result) error {
 	if c.Output == "json" {
-		encoder := json.NewEncoder(w)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		return encoder.Encode(r)
+		return cli.PrintJSON(w, r)
 	}
 	fmt.Fprintf(w, "%s  %s in %s over %s: %s in %.0f ms\n", r.RunID, r.Scenario, r.Region, r.Network, strings.ToUpper(string(r.State)), r.DurationMS)
 	for i := range r.Steps {

@@ -14,6 +14,7 @@ import (
 
 	"lastmile/internal/linkemu/guard"
 	"lastmile/internal/linkemu/relay"
+	"lastmile/internal/shortage"
 )
 
 // Server answers what comes to its socket.
@@ -123,7 +124,7 @@ func (s *Server) resolve(ctx context.Context, q dnsmessage.Question) ([]netip.Ad
 	if lookup, ok := errors.AsType[*net.DNSError](err); ok && lookup.IsNotFound {
 		return nil, dnsmessage.RCodeNameError
 	} else if err != nil {
-		if relay.Lacks(err) {
+		if shortage.Is(err) {
 			s.lacking.Store(&err)
 		}
 		return nil, dnsmessage.RCodeServerFailure

@@ -46,7 +46,7 @@ type gauge struct {
 // measure before ctx ends, or within some seconds, stays zero.
 func Measure(ctx context.Context, p netprofile.Profile, device, gateway net.PacketConn) Proof {
 	slow := min(p.Down, p.Up)
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second+10*(p.RTT+p.Jitter)+4*minTrain*serialise(slow, 2*leastPacket))
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second+10*(p.RTT+p.Jitter)+4*minTrain*link.Serialise(slow, 1, 2*leastPacket))
 	defer cancel()
 	end := sync.OnceFunc(func() {
 		_ = device.Close()
@@ -127,14 +127,14 @@ func (g *gauge) ping(ctx context.Context) {
 	_ = gateway.SetReadDeadline(time.Now())
 	echo.Wait()
 	if g.proof.Pings = len(trips); len(trips) > 0 {
-		g.proof.RTT = typical(trips, p.Reorder >= MeanFrom) - serialise(p.Up, pingSize) - serialise(p.Down, pingSize)
+		g.proof.RTT = typical(trips, p.Reorder >= MeanFrom) - link.Serialise(p.Up, 1, pingSize) - link.Serialise(p.Down, 1, pingSize)
 	}
 }
 
 // spacing keeps pings from meeting each other on the link.
 func (g *gauge) spacing() time.Duration {
 	p := g.profile
-	return max(10*time.Millisecond, 2*p.Jitter, 2*max(serialise(p.Up, pingSize), serialise(p.Down, pingSize)))
+	return max(10*time.Millisecond, 2*p.Jitter, 2*max(link.Serialise(p.Up, 1, pingSize), link.Serialise(p.Down, 1, pingSize)))
 }
 
 // MeanFrom is the share of reordered packets from which the median trip may be one that skipped a delay.
@@ -156,12 +156,7 @@ func typical(trips []time.Duration, mean bool) time.Duration {
 // Compared is the time between the packets of a train that are compared: half of it. It is zero where there is no train.
 func Compared(p netprofile.Profile, r netprofile.Rate) time.Duration {
 	count, size := Train(p, r)
-	return time.Duration(count/2) * serialise(r, size)
-}
-
-// serialise is the time that an IP packet of size bytes takes up a link.
-func serialise(r netprofile.Rate, size int) time.Duration {
-	return time.Duration(float64((size+link.Framing)*8) / float64(r) * float64(time.Second))
+	return time.Duration(count/2) * link.Serialise(r, 1, size)
 }
 
 // Train returns how many packets of which size, in bytes of IP, make a train for the rate; none where the queue has no room for it.
@@ -190,7 +185,7 @@ func (g *gauge) train(r netprofile.Rate, round uint32, from, to net.PacketConn) 
 			return 0
 		}
 	}
-	took := time.Duration(count) * serialise(r, size)
+	took := time.Duration(count) * link.Serialise(r, 1, size)
 	_ = to.SetReadDeadline(time.Now().Add(took + g.profile.RTT + 2*g.profile.Jitter + 500*time.Millisecond)) // gVisor's cannot fail
 	arrivals := make([]time.Time, count)                                                                     // zero where a packet was lost
 	b := make([]byte, g.profile.MTU)

@@ -60,7 +60,7 @@ func (s *shaper) admit(now time.Duration, size int) (arrival time.Duration, f fa
 	if s.departures = s.departures[gone:]; len(s.departures) >= s.Queue {
 		return 0, overflowed
 	}
-	sending := s.serialise(size)
+	sending := Serialise(s.Rate, 1, size)
 	s.busyUntil = max(now, s.busyUntil) + sending
 	s.departures = append(s.departures, s.busyUntil)
 	s.bytes += int64(size + Framing)
@@ -85,9 +85,9 @@ func (s *shaper) arrive() time.Duration {
 	return at
 }
 
-// serialise is the time that a packet occupies the link.
-func (s *shaper) serialise(size int) time.Duration {
-	return time.Duration(float64((size+Framing)*8) / float64(s.Rate) * float64(time.Second))
+// Serialise is the time that so many packets, of size bytes of IP in all, take up a link.
+func Serialise(r netprofile.Rate, packets, size int) time.Duration {
+	return time.Duration(float64((size+packets*Framing)*8) / float64(r) * float64(time.Second))
 }
 
 // loses draws whether the link loses a packet: on its own account, then by the Gilbert-Elliott chain, which steps once for each

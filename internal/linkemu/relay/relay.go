@@ -5,10 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -27,19 +25,6 @@ type Kernel struct{ *net.TCPConn }
 func (k Kernel) Abort() {
 	_ = k.SetLinger(0) // fails only on a closed one
 	_ = k.TCPConn.Close()
-}
-
-// Lacks reports whether an error says that this machine ran out of what connections need: descriptors, ports or memory.
-func Lacks(err error) bool {
-	for _, errno := range []syscall.Errno{
-		syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL,
-	} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	lookup, ok := errors.AsType[*net.DNSError](err) // keeps the text of its cause only
-	return ok && strings.Contains(lookup.Err, syscall.EMFILE.Error())
 }
 
 // Relay carries connections. It is safe for concurrent use; the zero value is not ready, see New.

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"lastmile/internal/linkemu/link"
 	"lastmile/internal/netprofile"
 )
 
@@ -61,7 +62,7 @@ func backoff(p float64) float64 {
 // acknowledgement for each packet that comes alone, as on a slow link all do, and a timeout of at least the round trip and 200 ms. Of
 // what is sent, the share that is not lost counts, and a link carries no more than its limit.
 func expected(p netprofile.Profile, d Direction) netprofile.Rate {
-	trip := p.RTT + serialise(rate(p, d), 1, p.MTU)
+	trip := p.RTT + link.Serialise(rate(p, d), 1, p.MTU)
 	held := int(float64(rate(p, d)) / 8 * p.RTT.Seconds() / float64(p.MTU))
 	packets := PFTK(Path{Loss: eventLoss(p), RTT: trip, RTO: trip + 200*time.Millisecond, PerACK: 1, MaxWindow: max(1, held+p.Queue)})
 	goodput := packets * float64(payload(p)*8) * (1 - float64(p.MeanLoss()))

@@ -99,7 +99,7 @@ const (
 func Judge(p netprofile.Profile, period time.Duration, down, up *Sample, b Bounds) *Report {
 	r := &Report{Network: p.Name, Version: p.Version, Verdict: runs.OnProfile}
 	samples := []*Sample{down, up}
-	r.Tolerances = Tolerances{LateMS: ms(b.Late), StalledShare: b.Stalled}
+	r.Tolerances = Tolerances{LateMS: runs.Milliseconds(b.Late), StalledShare: b.Stalled}
 	r.connections(p, samples, b)
 	r.Down, r.Up = way(p, Down, down.goodput, samples), way(p, Up, up.goodput, samples)
 	r.goodput(p, period)
@@ -145,26 +145,26 @@ func (r *Report) connections(p netprofile.Profile, samples []*Sample, b Bounds) 
 		r.SetUp.RoundTrips = new(rounded(float64(all) / float64(p.RTT)))
 	}
 	handshakes := stages[stageTCP]
-	r.Handshake = Handshake{Count: len(handshakes), WantMS: ms(p.RTT + handshakeSerialised(p))}
+	r.Handshake = Handshake{Count: len(handshakes), WantMS: runs.Milliseconds(p.RTT + handshakeSerialised(p))}
 	if len(handshakes) == 0 {
 		r.miss("handshake: got none")
 		return
 	}
 	got := median(handshakes)
-	r.Handshake.MedianMS = new(ms(got + handshakeSerialised(p)))
+	r.Handshake.MedianMS = new(runs.Milliseconds(got + handshakeSerialised(p)))
 	if p.MeanLoss() > 0 || p.Reorder > 0 {
 		return
 	}
 	within := b.RoundTrip(len(handshakes))
-	r.Tolerances.HandshakeMS = new(ms(within))
+	r.Tolerances.HandshakeMS = new(runs.Milliseconds(within))
 	if (got - p.RTT).Abs() > within {
-		r.miss("handshake: got %.1f ms, want %.1f ms +- %.1f ms", *r.Handshake.MedianMS, r.Handshake.WantMS, ms(within))
+		r.miss("handshake: got %.1f ms, want %.1f ms +- %.1f ms", *r.Handshake.MedianMS, r.Handshake.WantMS, runs.Milliseconds(within))
 	}
 }
 
 // way sums up one direction: its own transfer, and what crossed it in both trials.
 func way(p netprofile.Profile, d Direction, g goodput, samples []*Sample) Way {
-	w := Way{RateKbit: kbit(rate(p, d)), LimitKbit: kbit(limit(p, d)), OverMS: ms(g.over)}
+	w := Way{RateKbit: kbit(rate(p, d)), LimitKbit: kbit(limit(p, d)), OverMS: runs.Milliseconds(g.over)}
 	if got := g.rate(); got > 0 {
 		w.GoodputKbit = new(kbit(got))
 	}
@@ -252,9 +252,6 @@ func median(times []time.Duration) time.Duration {
 	slices.Sort(times)
 	return (times[(len(times)-1)/2] + times[len(times)/2]) / 2
 }
-
-// ms converts to the unit of reports, to the microsecond.
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // rounded drops the decimals that mean nothing.
 func rounded(x float64) float64 { return math.Round(1000*x) / 1000 }

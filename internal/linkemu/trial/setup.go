@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"lastmile/internal/linkemu/link"
 	"lastmile/internal/netprofile"
 )
 
@@ -66,7 +67,7 @@ func nameOf(i int) string {
 
 // setUpOnce goes as far as the link lets it.
 func setUpOnce(ctx context.Context, n Network, p netprofile.Profile, id identity, address, name string) (out setUp) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second+10*(p.RTT+serialise(p.Up, 1, p.MTU)+serialise(p.Down, 1, p.MTU)))
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second+10*(p.RTT+link.Serialise(p.Up, 1, p.MTU)+link.Serialise(p.Down, 1, p.MTU)))
 	defer cancel()
 	out[stageDNS] = lookUp(ctx, n, p, name)
 
@@ -89,7 +90,7 @@ func setUpOnce(ctx context.Context, n Network, p netprofile.Profile, id identity
 	}
 	// The client's last message goes out with the request. Before its first goes the acknowledgement of the TCP handshake.
 	hello, flight := counted.first, counted.in
-	out[stageTLS] = time.Since(began) - serialise(p.Up, 2, 2*overhead+hello) - serialise(p.Down, 1, overhead+flight)
+	out[stageTLS] = time.Since(began) - link.Serialise(p.Up, 2, 2*overhead+hello) - link.Serialise(p.Down, 1, overhead+flight)
 
 	began = time.Now()
 	b := []byte{'?'}
@@ -100,13 +101,13 @@ func setUpOnce(ctx context.Context, n Network, p netprofile.Profile, id identity
 		return out
 	}
 	packets := counted.writes - 1
-	out[stageRequest] = time.Since(began) - serialise(p.Up, packets, packets*overhead+counted.out-hello) - serialise(p.Down, 1, overhead+counted.in-flight)
+	out[stageRequest] = time.Since(began) - link.Serialise(p.Up, packets, packets*overhead+counted.out-hello) - link.Serialise(p.Down, 1, overhead+counted.in-flight)
 	return out
 }
 
 // handshakeSerialised is what SYN and SYN-ACK take up the link.
 func handshakeSerialised(p netprofile.Profile) time.Duration {
-	return serialise(p.Up, 1, syn) + serialise(p.Down, 1, syn)
+	return link.Serialise(p.Up, 1, syn) + link.Serialise(p.Down, 1, syn)
 }
 
 // lookUp asks DNS across the link. A resolver asks for addresses of both families in one packet each.
@@ -121,7 +122,7 @@ func lookUp(ctx context.Context, n Network, p netprofile.Profile, name string) t
 	if err != nil || !asked {
 		return 0
 	}
-	return time.Since(began) - serialise(p.Up, 2, 2*query) - serialise(p.Down, 1, answer)
+	return time.Since(began) - link.Serialise(p.Up, 2, 2*query) - link.Serialise(p.Down, 1, answer)
 }
 
 // counter counts what crosses a connection.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"lastmile/internal/linkemu/link"
 	"lastmile/internal/netprofile"
 )
 
@@ -28,13 +29,13 @@ func (g goodput) rate() netprofile.Rate {
 // round trips are for the first packet and for good measure. On a link that loses packets the sender starts far faster than it can go
 // on; some five losses later it has forgotten that, for which it gets half the transfer's time at most.
 func warmUp(p netprofile.Profile, d Direction, period time.Duration) time.Duration {
-	trip := p.RTT + serialise(rate(p, d), 1, p.MTU)
+	trip := p.RTT + link.Serialise(rate(p, d), 1, p.MTU)
 	held := float64(rate(p, d)) / 8 * trip.Seconds() / float64(p.MTU)
 	rounds := math.Ceil(math.Log2(max(1, held/10))) + 2
 	start := time.Duration(rounds * float64(trip))
 	if loss := float64(eventLoss(p)); loss > 0 {
 		const losses = 5
-		start += time.Duration(min(losses/loss*float64(serialise(rate(p, d), 1, p.MTU)), float64(period)/2))
+		start += time.Duration(min(losses/loss*float64(link.Serialise(rate(p, d), 1, p.MTU)), float64(period)/2))
 	}
 	return start
 }

@@ -61,11 +61,6 @@ func Run(ctx context.Context, n Network, p netprofile.Profile, d Direction, peri
 	return s, nil
 }
 
-// serialise is the time that count packets with size bytes of IP in all take up a link.
-func serialise(r netprofile.Rate, count, size int) time.Duration {
-	return time.Duration(float64((size+count*link.Framing)*8) / float64(r) * float64(time.Second))
-}
-
 // rate is the profile's in a direction.
 func rate(p netprofile.Profile, d Direction) netprofile.Rate {
 	if d == Down {
