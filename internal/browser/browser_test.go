@@ -209,7 +209,7 @@ func (j *journey) do(step scenario.Step) (runs.Step, error) {
 	if step.ID == "" {
 		step.ID = strconv.Itoa(j.n)
 	}
-	ctx, cancel := context.WithTimeout(j.t.Context(), step.Limit())
+	ctx, cancel := context.WithTimeout(j.t.Context(), new(scenario.Scenario).StepLimit(&step))
 	defer cancel()
 	return j.s.Step(ctx, &step, j.scope)
 }
@@ -247,7 +247,7 @@ func click(selectors ...string) scenario.Step {
 }
 
 func change(value string, selectors ...string) scenario.Step {
-	return scenario.Step{Type: scenario.StepChange, Selectors: alternatives(selectors), Value: value}
+	return scenario.Step{Type: scenario.StepChange, Selectors: alternatives(selectors), Value: &value}
 }
 
 // alternatives makes one chain of each text, with " >>> " between its parts.

@@ -45,7 +45,7 @@ func TestPhasesBehindProxy(t *testing.T) {
 	shop := named(t, "shop.test")
 	j.pass(navigate(shop + "/shop.html"))
 	j.pass(navigate(shop + "/done.html"))
-	got := j.s.Close()
+	got := j.s.Close().Requests
 	first, last := got[0], got[len(got)-1]
 	checkOpened(t, first.Phases, 0, s.Connections()[0])
 	if p := last.Phases; p.DNS != nil || p.Connect != nil || p.Wait == nil {
@@ -77,7 +77,7 @@ func TestTLSBehindProxy(t *testing.T) {
 	s.dns, s.connect = 80*time.Millisecond, 120*time.Millisecond
 	j := openOver(t, scenario.Scenario{}, Options{}, trusting{s})
 	j.pass(navigate(strings.Replace(target.URL, "127.0.0.1", "secure.test", 1) + "/done.html"))
-	r := j.s.Close()[0]
+	r := j.s.Close().Requests[0]
 	p := r.Phases
 	if p.DNS == nil || p.Connect == nil || p.TLS == nil || p.Wait == nil || r.Protocol != "h2" {
 		t.Fatalf("got %+v, want a request over h2 with all phases", r)
@@ -135,7 +135,7 @@ func TestTrueErrorsBehindProxy(t *testing.T) {
 	if !errors.As(err, &fault) || fault.Class != runs.ClassProbe {
 		t.Errorf("without the proxy: got %v, want a fault of the probe's", err)
 	}
-	for _, r := range j.s.Close() {
+	for _, r := range j.s.Close().Requests {
 		if r.URL == "http://nowhere.test/" && r.Error != "dns: lookup nowhere.test: no such host" {
 			t.Errorf("request's error: got %q, want the true one", r.Error)
 		}
@@ -170,7 +170,7 @@ func TestInsideTheNetwork(t *testing.T) {
 	shop := named(t, "shop.test")
 	j.pass(navigate(shop + "/done.html"))
 	j.fails(navigate(strings.Replace(shop, "shop", "unlisted", 1)+"/done.html"), runs.ClassBlockedHost, "unlisted.test")
-	all := j.s.Close()
+	all := j.s.Close().Requests
 	if r := all[len(all)-1]; r.Status != 0 || !strings.Contains(r.Error, "NOT_RESOLVED") {
 		t.Errorf("host outside the list: got %+v, want no answer", r)
 	}

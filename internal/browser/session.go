@@ -23,22 +23,21 @@ type Session struct {
 	world   world        // where our scripts live in the current document
 	failed  cdp.LoaderID // the last navigation that failed: its error page may come late, in the next step
 
-	closed   sync.Once
-	requests []runs.Request
+	closed sync.Once
+	trail  runs.Trail
 }
 
-// Close kills the browser, waits until no process of it is left, removes its directory and returns the run's requests in order of
-// start.
-func (s *Session) Close() []runs.Request {
+// Close kills the browser, waits until no process of it is left, removes its directory and returns what came of the run.
+func (s *Session) Close() runs.Trail {
 	s.closed.Do(func() {
 		s.browser.Close()
 		var dropped int
-		s.requests, dropped = s.tab.Requests()
+		s.trail.Requests, dropped = s.tab.Requests()
 		if dropped > 0 {
-			s.log.Warn("requests over the limit were only counted", "kept", len(s.requests), "dropped", dropped)
+			s.log.Warn("requests over the limit were only counted", "kept", len(s.trail.Requests), "dropped", dropped)
 		}
 	})
-	return s.requests
+	return s.trail
 }
 
 // faultOf makes a fault of an error: what broke the browser if something did, else a fault of the probe's.

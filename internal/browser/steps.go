@@ -167,7 +167,7 @@ func (a *action) press(ctx context.Context, at sighting) error {
 
 // change gives the element a value. The value may be a secret: it goes into the page and nowhere else.
 func (a *action) change(ctx context.Context) error {
-	value, err := a.scope.Expand(a.step.Value)
+	value, err := a.scope.Expand(*a.step.Value)
 	if err != nil {
 		return failf(scriptFault, "%v", err)
 	}

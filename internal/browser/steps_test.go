@@ -111,7 +111,7 @@ func TestNavigation(t *testing.T) {
 	j.fails(event(click("#bad"), ""), runs.ClassHTTP5xx, "got 503")
 	j.pass(navigate(url + "/redirect"))
 
-	got := j.s.Close()
+	got := j.s.Close().Requests
 	if len(got) < 12 {
 		t.Fatalf("requests: got %d, want all of the journey", len(got))
 	}
@@ -297,7 +297,7 @@ func TestDevices(t *testing.T) {
 			if got.Requests != 1 {
 				t.Errorf("requests: got %d, want the attempt", got.Requests)
 			}
-			first := j.s.Close()[0]
+			first := j.s.Close().Requests[0]
 			if first.Phases.Connect == nil {
 				t.Errorf("first request: got %+v, want a connection of its own: no predictor may have opened it", first)
 			}
@@ -323,7 +323,7 @@ func TestFramesAndWorkers(t *testing.T) {
 	j.pass(with(click("#popup"), 0, says("opened")))
 	j.pass(navigate(url + "/done.html"))
 	seen := map[string]int{}
-	for _, r := range j.s.Close() {
+	for _, r := range j.s.Close().Requests {
 		seen[r.URL[strings.LastIndex(r.URL, "/"):]+" of "+r.Step]++
 	}
 	for _, want := range []string{"/frames.html of 1", "/worker.js of 1", "/answer.txt of 1", "/framed.html of 1", "/inner.txt of 1", "/late.html of 2"} {

@@ -90,6 +90,8 @@ func lastmile() house {
 			"internal/runs":     run,
 			"internal/scenario": definition,
 
+			"internal/scenario/rules": run,
+
 			"internal/cachestate": ground,
 			"internal/netprofile": ground,
 			"internal/slo":        ground,

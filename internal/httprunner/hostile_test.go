@@ -190,7 +190,7 @@ func TestHostileServers(t *testing.T) {
 			test.step.URL = "http://" + listen(t, test.serve) + "/?token=token-value"
 			got := j.within(t, test.step, limit)
 			wantCause(t, got, test.class, test.detail)
-			requests := j.Close()
+			requests := j.Close().Requests
 			if len(requests) != 1 || (test.class != "" && strings.Contains(got.Cause.Detail+requests[0].Error, "token-value")) {
 				t.Errorf("got %+v, requests %+v, want one request and nothing of the server's text", got, requests)
 			}
@@ -239,7 +239,7 @@ func TestUnreachable(t *testing.T) {
 			}
 			got := j.within(t, scenario.Step{URL: test.url}, limit)
 			wantCause(t, got, test.class, test.detail)
-			q := j.Close()[0]
+			q := j.Close().Requests[0]
 			if p := q.Phases; q.Status != 0 || q.Error != got.Cause.Detail || !test.reached(p) || p.Send != nil || p.Wait != nil || p.Receive != nil {
 				t.Errorf("got %+v, want no more phases than it reached", q)
 			}
@@ -266,7 +266,7 @@ func TestKeptConnectionThatDied(t *testing.T) {
 	wantCause(t, j.step(t, scenario.Step{URL: "http://" + address}), "", "")
 	got := j.step(t, scenario.Step{URL: "http://" + address})
 	wantCause(t, got, "", "")
-	if p := j.Close()[1].Phases; p.Connect == nil || *p.Blocked < 60 || sum(p) > got.DurationMS+0.1 {
+	if p := j.Close().Requests[1].Phases; p.Connect == nil || *p.Blocked < 60 || sum(p) > got.DurationMS+0.1 {
 		t.Errorf("got %+v in %v ms, want a new connection, and the old one's end as blocked", p, got.DurationMS)
 	}
 }
@@ -307,7 +307,7 @@ func TestNothingLeftBehind(t *testing.T) {
 		j.within(t, scenario.Step{URL: url}, 50*time.Millisecond)
 	}
 	began := time.Now()
-	if n := len(j.Close()); n != len(urls) || time.Since(began) > 5*time.Second {
+	if n := len(j.Close().Requests); n != len(urls) || time.Since(began) > 5*time.Second {
 		t.Errorf("got %d requests after %s, want %d at once", n, time.Since(began), len(urls))
 	}
 	if left := clientGoroutines(5 * time.Second); left != "" {

@@ -91,7 +91,7 @@ func TestHTTP3Phases(t *testing.T) {
 	j := begin(t, scenario.Scenario{}, server.options)
 	step := overHTTP3(server.url, scenario.Step{})
 	steps := []runs.Step{j.step(t, step), j.step(t, step)}
-	for i, q := range j.Close() {
+	for i, q := range j.Close().Requests {
 		wantCause(t, steps[i], "", "")
 		p, fresh := q.Phases, i == 0
 		if (p.Connect != nil) != fresh || p.TLS != nil || p.DNS != nil {
@@ -128,7 +128,7 @@ func TestHTTP3TriesEveryAddress(t *testing.T) {
 	url := strings.Replace(server.url, "127.0.0.1", "example.com", 1)
 	j := across(t, named{addresses: []string{"127.0.0.2", "127.0.0.1"}}, scenario.Scenario{}, server.options)
 	wantCause(t, j.step(t, overHTTP3(url, scenario.Step{})), "", "")
-	if q := j.Close()[0]; !strings.HasPrefix(q.RemoteAddr, "127.0.0.1:") || q.Phases.Connect == nil {
+	if q := j.Close().Requests[0]; !strings.HasPrefix(q.RemoteAddr, "127.0.0.1:") || q.Phases.Connect == nil {
 		t.Errorf("got %+v, want the second address, as the first refuses", q)
 	}
 	j = across(t, named{}, scenario.Scenario{}, server.options)
@@ -184,7 +184,7 @@ func TestHTTP3Redirects(t *testing.T) {
 		j := begin(t, scenario.Scenario{AllowHosts: []string{"127.0.0.1"}}, server.options)
 		got := j.step(t, overHTTP3(server.url+test.path, scenario.Step{}))
 		wantCause(t, got, test.class, test.detail)
-		requests := j.Close()
+		requests := j.Close().Requests
 		if len(requests) != test.requests || requests[0].Phases.Connect == nil || requests[len(requests)-1].Phases.Connect != nil && len(requests) > 1 {
 			t.Errorf("%s: got %+v, want %d requests over one connection", test.path, requests, test.requests)
 		}
@@ -256,7 +256,7 @@ func TestHTTP3HostileServers(t *testing.T) {
 			}
 			got := j.within(t, overHTTP3(server.url+"/?token=token-value", scenario.Step{}), limit)
 			wantCause(t, got, test.class, test.detail)
-			requests := j.Close()
+			requests := j.Close().Requests
 			last := requests[len(requests)-1]
 			if got.Requests != 1 || test.class != "" && strings.Contains(got.Cause.Detail+last.Error, "token-value") {
 				t.Errorf("got %+v, last request %+v, want one request and nothing of the server's text", got, last)
@@ -320,7 +320,7 @@ func TestHTTP3Unreachable(t *testing.T) {
 			}
 			got := j.within(t, overHTTP3(test.url, scenario.Step{}), limit)
 			wantCause(t, got, test.class, test.detail)
-			q := j.Close()[0]
+			q := j.Close().Requests[0]
 			if p := q.Phases; q.Status != 0 || q.Error != got.Cause.Detail || (p.Connect != nil) != test.connected || p.TLS != nil || p.Send != nil || p.Wait != nil {
 				t.Errorf("got %+v, want no more phases than it reached", q)
 			}
@@ -358,7 +358,7 @@ func TestHTTP3KeptConnectionThatDied(t *testing.T) {
 	serve3At(t, address, config, trusted, shop)
 	got := j.step(t, step)
 	wantCause(t, got, "", "")
-	if p := j.Close()[1].Phases; p.Connect == nil || sum(p) > got.DurationMS+0.1 {
+	if p := j.Close().Requests[1].Phases; p.Connect == nil || sum(p) > got.DurationMS+0.1 {
 		t.Errorf("got %+v in %v ms, want a new connection", p, got.DurationMS)
 	}
 }
@@ -413,7 +413,7 @@ func TestHTTP3NothingLeftBehind(t *testing.T) {
 			t.Error("got no socket open, want at least that of the connection that is kept")
 		}
 		began := time.Now()
-		if n := len(j.Close()); n != len(urls) || time.Since(began) > 5*time.Second {
+		if n := len(j.Close().Requests); n != len(urls) || time.Since(began) > 5*time.Second {
 			t.Errorf("got %d requests after %s, want %d at once", n, time.Since(began), len(urls))
 		}
 		if n := network.open.Load(); n != 0 {
@@ -482,7 +482,7 @@ func TestProtocols(t *testing.T) {
 				if i == 0 {
 					continue
 				}
-				requests := j.Close()
+				requests := j.Close().Requests
 				if q := requests[1]; q.Protocol != test.want || q.Phases.Connect != nil {
 					t.Errorf("got %+v, want %s over the connection of the first step", q, test.want)
 				}

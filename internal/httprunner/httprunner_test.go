@@ -280,7 +280,7 @@ func TestRequestRecord(t *testing.T) {
 	server := serve(t, shop)
 	j := begin(t, scenario.Scenario{Routing: &scenario.Routing{Header: "X-Served-Region"}}, httprunner.Options{})
 	step := j.step(t, scenario.Step{ID: "order", URL: strings.Replace(server.URL, "http://", "http://user:pass@", 1) + "/a%2Fb?token=abcdef#x"})
-	requests := j.Close()
+	requests := j.Close().Requests
 	if len(requests) != 1 {
 		t.Fatalf("got %d requests, want 1", len(requests))
 	}

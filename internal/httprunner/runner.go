@@ -90,10 +90,10 @@ func (r *Runner) Open(_ context.Context, a *runs.Assignment, network Network) (*
 // Close ends every connection and every dial of the session, waits for the dials, and returns all requests of the run in order
 // of start. The loops that net/http and quic-go run per connection end with their connection. Of a run of more than 500 requests the
 // first 499 and the last one are kept.
-func (s *Session) Close() []runs.Request {
+func (s *Session) Close() runs.Trail {
 	s.transports.close()
 	s.log.Debug("http session closed", "run_id", s.runID, "requests", len(s.requests))
-	return s.requests
+	return runs.Trail{Requests: s.requests}
 }
 
 // record keeps a request for the result.

@@ -75,7 +75,7 @@ func TestPhases(t *testing.T) {
 			}
 			j := begin(t, scenario.Scenario{}, options)
 			steps := []runs.Step{j.step(t, scenario.Step{URL: server.URL}), j.step(t, scenario.Step{URL: server.URL})}
-			for i, q := range j.Close() {
+			for i, q := range j.Close().Requests {
 				wantCause(t, steps[i], "", "")
 				p, fresh := q.Phases, i == 0
 				if (p.Connect != nil) != fresh || (p.TLS != nil) != (fresh && secure) || p.DNS != nil {
@@ -102,7 +102,7 @@ func TestHostNameIsLookedUp(t *testing.T) {
 	server := serve(t, shop)
 	j := plain(t)
 	wantCause(t, j.step(t, scenario.Step{URL: strings.Replace(server.URL, "127.0.0.1", "localhost", 1)}), "", "")
-	if p := j.Close()[0].Phases; p.DNS == nil || p.Connect == nil || p.TLS != nil {
+	if p := j.Close().Requests[0].Phases; p.DNS == nil || p.Connect == nil || p.TLS != nil {
 		t.Errorf("got %+v, want dns and connect without tls", p)
 	}
 }
@@ -115,7 +115,7 @@ func TestEarlyHintsAreNotTheAnswer(t *testing.T) {
 	})
 	j := plain(t)
 	wantCause(t, j.step(t, scenario.Step{URL: server.URL}), "", "")
-	if q := j.Close()[0]; q.Status != 200 || *q.Phases.Wait < 60 {
+	if q := j.Close().Requests[0]; q.Status != 200 || *q.Phases.Wait < 60 {
 		t.Errorf("got status %d, wait %v, want 200 after 60 ms", q.Status, *q.Phases.Wait)
 	}
 }
@@ -209,7 +209,7 @@ func TestRedirects(t *testing.T) {
 		step.Method, step.URL = "POST", server.URL+"/hops/10"
 		got := j.step(t, step)
 		wantCause(t, got, "", "")
-		requests := j.Close()
+		requests := j.Close().Requests
 		if got.Requests != 11 || len(requests) != 11 || requests[0].Status != 303 || requests[0].Method != "POST" || requests[10].Status != 200 {
 			t.Fatalf("got %d requests %+v, want ten redirects and the answer", got.Requests, requests)
 		}
@@ -225,7 +225,7 @@ func TestRedirects(t *testing.T) {
 	t.Run("too many", func(t *testing.T) {
 		j := plain(t)
 		wantCause(t, j.step(t, scenario.Step{URL: server.URL + "/hops/11"}), runs.ClassScript, "redirect: got more than 10")
-		if n := len(j.Close()); n != 11 {
+		if n := len(j.Close().Requests); n != 11 {
 			t.Errorf("got %d requests, want 11", n)
 		}
 	})
@@ -286,7 +286,7 @@ func TestPoll(t *testing.T) {
 		j := plain(t)
 		got := j.step(t, poll("/replica", 5*time.Second))
 		wantCause(t, got, "", "")
-		if got.Attempts != 4 || got.Requests != 4 || len(j.Close()) != 4 {
+		if got.Attempts != 4 || got.Requests != 4 || len(j.Close().Requests) != 4 {
 			t.Errorf("got %d attempts, %d requests, want 4", got.Attempts, got.Requests)
 		}
 		if got.DurationMS < 75 || got.DurationMS > 2000 {
@@ -324,7 +324,7 @@ func TestPollKeepsABoundedRecord(t *testing.T) {
 		calls = 49 // ten redirects, then the answer
 		wantCause(t, j.step(t, step), "", "")
 	}
-	requests := j.Close()
+	requests := j.Close().Requests
 	if len(requests) != 500 || requests[499].Status != 200 {
 		t.Errorf("got %d requests ending in %d, want 500 with the newest last", len(requests), requests[len(requests)-1].Status)
 	}
@@ -360,7 +360,7 @@ func TestSecretsStayOutOfDetails(t *testing.T) {
 			t.Errorf("got %q, want no credential in it", detail)
 		}
 	}
-	for _, q := range j.Close() {
+	for _, q := range j.Close().Requests {
 		if leak.MatchString(fmt.Sprintf("%+v", q)) {
 			t.Errorf("got %+v, want no credential in it", q)
 		}
@@ -398,7 +398,7 @@ func TestUntrustedCertificate(t *testing.T) {
 
 	j := plain(t)
 	wantCause(t, j.step(t, scenario.Step{URL: server.URL}), runs.ClassTLS, "x509: certificate signed by unknown authority")
-	if q := j.Close()[0]; q.Status != 0 || q.Error == "" || q.Phases.Connect != nil || q.Phases.Wait != nil {
+	if q := j.Close().Requests[0]; q.Status != 0 || q.Error == "" || q.Phases.Connect != nil || q.Phases.Wait != nil {
 		t.Errorf("got %+v, want no status, an error and no phase after it", q)
 	}
 	j = begin(t, scenario.Scenario{}, httprunner.Options{RootCAs: pool})

@@ -23,8 +23,8 @@ type Executor interface {
 	// step's State and Cause; an error means that we could not measure and wraps a *runs.Fault. ctx ends at the step's limit
 	// or the run's.
 	Step(ctx context.Context, step *scenario.Step, scope *vars.Scope) (runs.Step, error)
-	// Close ends everything that the executor started, waits for it, and returns the run's requests in order of start.
-	Close() []runs.Request
+	// Close ends everything that the executor started, waits for it, and returns what came of the run beside its steps.
+	Close() runs.Trail
 }
 
 // Access is the access network of one run. What is opened over it outlives the context that bounds the opening, and is closed before
@@ -196,11 +196,27 @@ func (r *run) steps(ctx context.Context) {
 		}
 		stopped := r.fault != nil || r.result.Cause != nil && r.result.State == runs.StateFailed
 		if stopped && !step.Always {
-			r.result.Steps = append(r.result.Steps, runs.Step{ID: step.ID, Type: step.Type, State: runs.StepSkipped})
+			r.result.Steps = append(r.result.Steps, runs.Step{ID: step.ID, Type: step.Type, State: runs.StepSkipped, Skipped: runs.SkipFailure})
+			continue
+		}
+		if step.When != nil && step.When.Var != "" && !r.holds(step.When) {
+			r.result.Steps = append(r.result.Steps, runs.Step{ID: step.ID, Type: step.Type, State: runs.StepSkipped, Skipped: runs.SkipWhen})
 			continue
 		}
 		r.step(ctx, &step)
 	}
+}
+
+// holds looks at a condition over a variable; those over pages are the browser's.
+func (r *run) holds(when *scenario.Condition) bool {
+	value, err := r.scope.Expand("${" + when.Var + "}")
+	plain := when.Equals == nil && when.Contains == "" && when.Matches == ""
+	if plain || err != nil {
+		return (err == nil && value != "") != when.Not
+	}
+	as := scenario.Assertion{Equals: when.Equals, Contains: when.Contains, Matches: when.Matches, Not: when.Not}
+	ok, _, err := as.Check(value, true, r.scope)
+	return ok && err == nil
 }
 
 // cleanupTime is what all always steps together get after the run's own time is up.
@@ -246,7 +262,7 @@ func (r *run) execute(ctx context.Context, step *scenario.Step) (runs.Step, erro
 	case over && !wasOver && ctx.Err() == nil && r.opening > opened:
 		return runs.Step{}, fault(runs.ClassOverloaded, "open session: took %s, and nothing of the run's time is left", (r.opening - opened).Round(time.Millisecond))
 	}
-	if limit := time.Now().Add(step.Limit()); limit.Before(end) {
+	if limit := time.Now().Add(r.a.Scenario.StepLimit(step)); limit.Before(end) {
 		end = limit
 	}
 	stepCtx, cancel := context.WithDeadline(ctx, end)
@@ -332,7 +348,7 @@ func (r *run) degrade(step, detail string) {
 func (r *run) finish() runs.Result {
 	for _, browser := range []bool{true, false} {
 		if e, ok := r.executors[browser]; ok {
-			r.result.Requests = append(r.result.Requests, e.Close()...)
+			r.add(e.Close())
 		}
 	}
 	r.result.Link = r.access.Close()
@@ -347,6 +363,31 @@ func (r *run) finish() runs.Result {
 	r.result.Summarise()
 	r.redact()
 	return r.result
+}
+
+// add puts what came of a session into the result.
+func (r *run) add(trail runs.Trail) {
+	for i := range trail.Requests {
+		trail.Requests[i].StartedMS = r.since(trail.Requests[i].StartedAt)
+	}
+	for i := range trail.Navigations {
+		trail.Navigations[i].StartedMS = r.since(trail.Navigations[i].StartedAt)
+	}
+	r.result.Requests = append(r.result.Requests, trail.Requests...)
+	r.result.Navigations = append(r.result.Navigations, trail.Navigations...)
+	r.result.Console = append(r.result.Console, trail.Console...)
+	r.result.Tainted = append(r.result.Tainted, trail.Tainted...)
+	if trail.Load != nil {
+		r.result.Load = trail.Load
+	}
+}
+
+// since is how long after the run's start something was, in milliseconds; 0 where it is not known.
+func (r *run) since(at time.Time) float64 {
+	if at.IsZero() {
+		return 0
+	}
+	return runs.Milliseconds(at.Sub(r.started))
 }
 
 // judgeLink lets what the network really was bear on the run. Off its profile, it has measured another network, whatever the steps say;

@@ -33,9 +33,9 @@ func (s *script) Step(ctx context.Context, step *scenario.Step, _ *vars.Scope) (
 	return runs.Step{State: runs.StepPassed, DurationMS: 10, Bytes: 100}, nil
 }
 
-func (s *script) Close() []runs.Request {
+func (s *script) Close() runs.Trail {
 	s.closed++
-	return []runs.Request{{Step: "1", URL: "http://shop/?", Status: 200, ServedRegion: s.region, Bytes: s.bytes}}
+	return runs.Trail{Requests: []runs.Request{{Step: "1", URL: "http://shop/?", Status: 200, ServedRegion: s.region, Bytes: s.bytes}}}
 }
 
 func fails(detail string) func(context.Context) (runs.Step, error) {

@@ -18,6 +18,7 @@ type Trigger string
 const (
 	TriggerSchedule Trigger = "schedule"
 	TriggerManual   Trigger = "manual"
+	TriggerConfirm  Trigger = "confirm" // of a failure: page it, or not
 )
 
 // Assignment orders one run. It holds all that a probe needs but the values of secrets.

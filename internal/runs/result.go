@@ -2,6 +2,7 @@ package runs
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -29,6 +30,45 @@ type Result struct {
 	Dropped    int       `json:"requests_dropped,omitempty"` // requests left out so that the result fits a message; counts and steps include them
 	Cache      Cache     `json:"cache"`
 	Link       Link      `json:"link"`
+
+	Navigations []Navigation     `json:"navigations,omitempty"` // of the browser, in order
+	Console     []ConsoleMessage `json:"console,omitempty"`     // warnings and errors of pages, uncaught exceptions included; bounded
+	Artefacts   []Artefact       `json:"artefacts,omitempty"`
+	Load        *Load            `json:"load,omitempty"`    // what the run and its machine were busy with
+	Tainted     []string         `json:"tainted,omitempty"` // why the run's times are not to be trusted: it counts for availability, not for latency
+}
+
+// Navigation is one document, or one soft navigation (history.pushState after a person's action), that the main frame showed.
+type Navigation struct {
+	Step      string  `json:"step"`
+	URL       string  `json:"url"` // redacted, without its query
+	Soft      bool    `json:"soft,omitempty"`
+	StartedMS float64 `json:"started_ms"` // since the run's start
+	Vitals    Vitals  `json:"vitals"`     // as they were when the next navigation began, or the run ended
+
+	StartedAt time.Time `json:"-"`
+}
+
+// ConsoleMessage is what a page said on its console.
+type ConsoleMessage struct {
+	Step  string `json:"step"`
+	Level string `json:"level"` // warning, error, exception
+	Text  string `json:"text"`  // redacted, cut off after 500 bytes
+	URL   string `json:"url,omitempty"`
+	Line  int    `json:"line,omitempty"`
+}
+
+// Load is what the run cost, and what its machine was busy with.
+type Load struct {
+	Cores       float64  `json:"cores"`                     // that the probe may use
+	Weight      float64  `json:"weight,omitempty"`          // the cores that admission reckoned with for this run
+	Busy        float64  `json:"busy,omitempty"`            // the cores that other runs had been given when it was admitted
+	LateMS      float64  `json:"late_ms"`                   // from the slot until the first step
+	WaitedMS    float64  `json:"waited_ms,omitempty"`       // of that, for admission
+	LaunchMS    float64  `json:"launch_ms,omitempty"`       // the start of the browser
+	CPUSeconds  float64  `json:"cpu_s,omitempty"`           // of the browser, all its processes
+	PeakMemory  int64    `json:"peak_memory,omitempty"`     // of the browser, bytes
+	PressureCPU *float64 `json:"cpu_pressure_ms,omitempty"` // how long work of this machine waited for a processor meanwhile (PSI)
 }
 
 // Combination names what the result is of.
@@ -59,8 +99,8 @@ func (r *Result) Check() error {
 	if r.Cause != nil && !slices.Contains(Classes(), r.Cause.Class) {
 		return fmt.Errorf("check result %s: got cause class %.100q, want one of %v", r.RunID, r.Cause.Class, Classes())
 	}
-	if r.Trigger != TriggerSchedule && r.Trigger != TriggerManual {
-		return fmt.Errorf("check result %s: got trigger %.100q, want schedule or manual", r.RunID, r.Trigger)
+	if r.Trigger != TriggerSchedule && r.Trigger != TriggerManual && r.Trigger != TriggerConfirm {
+		return fmt.Errorf("check result %s: got trigger %.100q, want schedule, manual or confirm", r.RunID, r.Trigger)
 	}
 	if !(r.DurationMS >= 0 && r.DurationMS < 1e9) { // also refuses NaN
 		return fmt.Errorf("check result %s: got duration %v ms, want 0 to 1e9", r.RunID, r.DurationMS)
@@ -81,13 +121,31 @@ type Step struct {
 	Selector   string            `json:"selector,omitempty"` // the alternative that won
 	Vitals     *Vitals           `json:"vitals,omitempty"`
 	Attempts   int               `json:"attempts,omitempty"` // polls, where the step polls
-	Warnings   []string          `json:"warnings,omitempty"` // breached budgets
+	Warnings   []string          `json:"warnings,omitempty"` // breached budgets, and what the step asked for in vain
+	Skipped    SkipReason        `json:"skipped,omitempty"`  // why, where State is skipped
+	Pictures   []Picture         `json:"-"`                  // for the artefacts: they do not travel with the result
+}
+
+// SkipReason says why a step did not run.
+type SkipReason string
+
+// The reasons.
+const (
+	SkipFailure SkipReason = "failure" // an earlier step failed
+	SkipWhen    SkipReason = "when"    // its condition did not hold
+)
+
+// Picture is what a browser showed.
+type Picture struct {
+	Kind ArtefactKind // screenshot or filmstrip
+	At   time.Time
+	JPEG []byte // what must not show is covered
 }
 
 // StepState is what became of a step.
 type StepState string
 
-// The states of a step. A skipped step came after a failure.
+// The states of a step.
 const (
 	StepPassed   StepState = "passed"
 	StepDegraded StepState = "degraded"
@@ -95,11 +153,14 @@ const (
 	StepSkipped  StepState = "skipped"
 )
 
-// Vitals are the web vitals of a step's navigation, in milliseconds; nil where the page did not report one.
+// Vitals are web vitals: a step's are those of the last navigation it led to, or where it led to none, of what was done in it (INP, CLS).
+// nil where the page did not report one.
 type Vitals struct {
 	TTFB *float64 `json:"ttfb_ms,omitempty"`
 	FCP  *float64 `json:"fcp_ms,omitempty"`
 	LCP  *float64 `json:"lcp_ms,omitempty"`
+	CLS  *float64 `json:"cls,omitempty"`
+	INP  *float64 `json:"inp_ms,omitempty"`
 }
 
 // Request is one request of a run. URL is redacted and without its query.
@@ -116,6 +177,34 @@ type Request struct {
 	Cache        cachestate.Result `json:"cache"`
 	ServedRegion string            `json:"served_region,omitempty"`
 	Error        string            `json:"error,omitempty"`
+	StartedMS    float64           `json:"started_ms"`              // since the run's start
+	Type         string            `json:"type,omitempty"`          // browser: document, script, image, fetch, websocket, ...
+	From         string            `json:"from,omitempty"`          // browser: page, frame, worker, service-worker, popup; "" = http step
+	RedirectedTo string            `json:"redirected_to,omitempty"` // as URL
+	StartedAt    time.Time         `json:"-"`
+	Exchange     *Exchange         `json:"-"` // for the HAR: it does not travel with the result
+}
+
+// Trail is what a session leaves behind beside the outcome of its steps. Requests and navigations are in order of start.
+type Trail struct {
+	Requests    []Request
+	Navigations []Navigation
+	Console     []ConsoleMessage
+	Load        *Load // nil = nothing to tell
+	Tainted     []string
+}
+
+// Exchange is what only a HAR has of a request. Nothing in it is redacted.
+type Exchange struct {
+	URL             string // with its query
+	StatusText      string
+	RequestHeaders  http.Header
+	ResponseHeaders http.Header
+	RequestBytes    int64  // of the request's body
+	BodyBytes       int64  // of the response's body, decoded; -1 = not known
+	MIME            string // of the response
+	Priority        string // browser: VeryHigh ... VeryLow
+	Initiator       string // browser: the URL of what asked for it
 }
 
 // Phases are the parts of a request in milliseconds. A phase that did not happen (a reused connection has no connect) is nil:

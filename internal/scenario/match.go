@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func (s *Scenario) AllowsHost(host string) bool {
 	return false
 }
 
-// Check applies the comparators of a header or json assertion to what was found. found=false means that the subject was not
+// Check applies the comparators of an assertion to what was found. found=false means that the subject was not
 // there at all. It returns whether the assertion holds, Not included, and in words what was wanted.
 func (a *Assertion) Check(got string, found bool, scope *vars.Scope) (ok bool, want string, err error) {
 	switch {
@@ -68,6 +69,10 @@ func (a *Assertion) Check(got string, found bool, scope *vars.Scope) (ok bool, w
 			return false, "", valueError(a.Matches, "a regular expression (RE2)")
 		}
 		ok, want = found && re.MatchString(got), "a match of "+a.Matches
+	case a.AtLeast != nil || a.AtMost != nil:
+		number, err := strconv.ParseFloat(strings.TrimSpace(got), 64)
+		ok = found && err == nil && (a.AtLeast == nil || number >= *a.AtLeast) && (a.AtMost == nil || number <= *a.AtMost)
+		want = "a number" + bound(" of at least ", a.AtLeast) + bound(" of at most ", a.AtMost)
 	default:
 		ok, want = found, "something"
 	}
@@ -75,6 +80,14 @@ func (a *Assertion) Check(got string, found bool, scope *vars.Scope) (ok bool, w
 		return !ok, "not " + want, nil
 	}
 	return ok, want, nil
+}
+
+// bound says where a range ends, where it does.
+func bound(what string, at *float64) string {
+	if at == nil {
+		return ""
+	}
+	return what + strconv.FormatFloat(*at, 'g', -1, 64)
 }
 
 // Apply runs the extractor's regular expression over what its source gave. ok is false where it does not match.
@@ -102,17 +115,21 @@ const (
 	defaultHTTPStep    = 10 * time.Second
 )
 
-// Limit is how long the step may take: its own timeout, or the default of its type; a polling step gets at least its poll.
-func (s *Step) Limit() time.Duration {
+// StepLimit is how long a step of the scenario may take: its own timeout, else the scenario's for steps, else the default of its type; a
+// polling step gets at least its poll.
+func (s *Scenario) StepLimit(st *Step) time.Duration {
 	limit := defaultBrowserStep
-	if s.Type == StepHTTP {
+	if st.Type == StepHTTP {
 		limit = defaultHTTPStep
 	}
-	if s.Timeout > 0 {
-		limit = s.Timeout.D()
+	switch {
+	case st.Timeout > 0:
+		limit = st.Timeout.D()
+	case s.StepTimeout > 0:
+		limit = s.StepTimeout.D()
 	}
-	if s.Poll != nil {
-		limit = max(limit, s.Poll.For.D())
+	if st.Poll != nil {
+		limit = max(limit, st.Poll.For.D())
 	}
 	return limit
 }
@@ -128,6 +145,9 @@ func JSONText(value any) string {
 	}
 	return string(body)
 }
+
+// BuiltIn lists the names of the variables that every run has; see Scope.
+func BuiltIn() []string { return []string{"region", "network", "run.id", "expected.region"} }
 
 // Scope makes the variables at the start of a run of the scenario. secrets must hold a value for each name the scenario lists.
 func (s *Scenario) Scope(c Combination, runID string, secrets map[string]vars.Secret) *vars.Scope {

@@ -99,6 +99,10 @@ func TestAssertionCheck(t *testing.T) {
 		{"absent contains nothing", Assertion{Contains: "1"}, "", false, false, "something containing 1"},
 		{"matches", Assertion{Matches: `^\d+$`}, "17", true, true, `a match of ^\d+$`},
 		{"matches not", Assertion{Matches: `^\d+$`}, "17a", true, false, `a match of ^\d+$`},
+		{"number", Assertion{AtLeast: new(2.0), AtMost: new(3.0)}, " 2.5 ", true, true, "a number of at least 2 of at most 3"},
+		{"number too large", Assertion{AtMost: new(3.0)}, "4", true, false, "a number of at most 3"},
+		{"no number", Assertion{AtLeast: new(0.0)}, "many", true, false, "a number of at least 0"},
+		{"no number, absent", Assertion{AtLeast: new(0.0)}, "0", false, false, "a number of at least 0"},
 		{"matches absent", Assertion{Matches: `.*`}, "", false, false, "a match of .*"},
 	}
 	for _, c := range cases {
@@ -155,8 +159,14 @@ func TestLimit(t *testing.T) {
 		30 * time.Second: {Type: StepHTTP, Timeout: 2 * s, Poll: &Poll{Every: s, For: 30 * s}},
 		40 * time.Second: {Type: StepHTTP, Timeout: 40 * s, Poll: &Poll{Every: s, For: 30 * s}},
 	} {
-		if got := step.Limit(); got != want {
+		if got := new(Scenario).StepLimit(&step); got != want {
 			t.Errorf("limit of %+v: got %s, want %s", step, got, want)
+		}
+	}
+	patient := Scenario{StepTimeout: 20 * s}
+	for want, step := range map[time.Duration]Step{20 * time.Second: {Type: StepHTTP}, time.Second: {Type: StepClick, Timeout: s}} {
+		if got := patient.StepLimit(&step); got != want {
+			t.Errorf("limit of %+v where steps get 20s: got %s, want %s", step, got, want)
 		}
 	}
 }

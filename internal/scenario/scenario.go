@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"time"
 
@@ -42,10 +43,14 @@ type Scenario struct {
 	Runbook     string                     `json:"runbook,omitempty"`
 	Schedule    Schedule                   `json:"schedule"`
 	Timeout     Duration                   `json:"timeout"`
+	StepTimeout Duration                   `json:"stepTimeout,omitempty"` // of steps that name none; zero = the default of their type
 	Regions     Strings                    `json:"regions"`
 	Networks    []string                   `json:"networks,omitempty"`
 	Engine      Engine                     `json:"engine,omitempty"`
 	Device      string                     `json:"device,omitempty"`
+	Locale      string                     `json:"locale,omitempty"`   // of browser steps, a BCP 47 tag such as de-CH; empty = en-US
+	Timezone    string                     `json:"timezone,omitempty"` // of browser steps, an IANA name; empty = the machine's
+	Geolocation *Geolocation               `json:"geolocation,omitempty"`
 	Vars        map[string]Text            `json:"vars,omitempty"`
 	RegionVars  map[string]map[string]Text `json:"regionVars,omitempty"`
 	Secrets     []string                   `json:"secrets,omitempty"`
@@ -54,6 +59,34 @@ type Scenario struct {
 	Routing     *Routing                   `json:"routing,omitempty"`
 	SLOs        []SLO                      `json:"slos,omitempty"`
 	Alerts      Alerts                     `json:"alerts,omitzero"`
+	Artefacts   Artefacts                  `json:"artefacts,omitzero"`
+	Recorder    map[string]any             `json:"recorder,omitempty"` // what a recording had that is nothing here: kept for export
+}
+
+// Geolocation is where the browser says that it is, in degrees and metres; it grants pages the permission to ask.
+type Geolocation struct {
+	Latitude  float64 `json:"latitude"`
+	Longitude float64 `json:"longitude"`
+	Accuracy  float64 `json:"accuracy,omitempty"` // default 100
+}
+
+// When says at which runs an artefact is kept.
+type When string
+
+// The choices. The zero value means WhenFailed for screenshots and HARs, WhenConfirming for filmstrips.
+const (
+	WhenFailed     When = "failed"     // of runs that are not passed
+	WhenAlways     When = "always"     // of every run
+	WhenNever      When = "never"      //
+	WhenConfirming When = "confirming" // of runs that are to confirm a failure
+)
+
+// Artefacts says what is kept of a run beside its numbers.
+type Artefacts struct {
+	Screenshot When    `json:"screenshot,omitempty"` // at the end of the failed step; always: of every browser step
+	HAR        When    `json:"har,omitempty"`
+	Filmstrip  When    `json:"filmstrip,omitempty"`
+	Mask       Strings `json:"mask,omitempty"` // selectors of what no picture may show; fields with secrets and passwords never show
 }
 
 // Routing says which region ought to have served each probe region, and in which response header the backend names it.
@@ -172,6 +205,21 @@ func (s *Scenario) ExpectedRegion(region string) string {
 	}
 	return region
 }
+
+// Fleet is what a scenario is checked against: the regions and networks that exist.
+type Fleet struct {
+	Regions  []string
+	Networks netprofile.Set // the presets and the user's own
+}
+
+// Devices lists the names of the devices that browser steps can emulate.
+func Devices() []string { return []string{"desktop", "moto-g-power"} }
+
+var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// ValidName reports whether a name can be a scenario's, a region's or a network's: such names become tokens of bus subjects
+// and values of metric labels.
+func ValidName(name string) bool { return label.MatchString(name) }
 
 // Availability returns the scenario's availability objective, or ok=false where it has none.
 func (s *Scenario) Availability() (objective SLO, ok bool) {

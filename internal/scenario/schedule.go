@@ -22,11 +22,12 @@ type Schedule struct {
 	spec  cron.Schedule
 }
 
-const wantSchedule = "@every with whole seconds (@every 1m), @hourly, or a five-field cron expression, with CRON_TZ=Zone before it if need be"
+// WantSchedule says in words what a schedule may be.
+const WantSchedule = "@every with whole seconds (@every 1m), @hourly, or a five-field cron expression, with CRON_TZ=Zone before it if need be"
 
 // ParseSchedule reads a schedule; the error is a *ValueError.
 func ParseSchedule(text string) (Schedule, error) {
-	bad := valueError(text, wantSchedule)
+	bad := valueError(text, WantSchedule)
 	if strings.HasPrefix(text, "TZ=") || strings.HasPrefix(text, "CRON_TZ=") {
 		if !strings.Contains(text, " ") { // the library slices at the first space without looking for it
 			return Schedule{}, bad

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"strings"
 	"testing"
 
 	"lastmile/internal/vars"
@@ -48,6 +49,17 @@ func TestJSONText(t *testing.T) {
 	for want, value := range map[string]any{"paid": "paid", "200": 200.0, "1.5": 1.5, "true": true, "null": nil, `["a",1]`: []any{"a", 1.0}, `{"a":"b"}`: map[string]any{"a": "b"}} {
 		if got := JSONText(value); got != want {
 			t.Errorf("text of %v: got %s, want %s", value, got, want)
+		}
+	}
+}
+
+func TestValidName(t *testing.T) {
+	for name, want := range map[string]bool{
+		"a": true, "a-1": true, "3g-lossy": true, strings.Repeat("a", 63): true,
+		"": false, "-a": false, "a-": false, "A": false, "a.b": false, "a_b": false, "a*": false, ">": false, "ä": false, "a\n": false, strings.Repeat("a", 64): false,
+	} {
+		if got := ValidName(name); got != want {
+			t.Errorf("%q: got %v, want %v", name, got, want)
 		}
 	}
 }

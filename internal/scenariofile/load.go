@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"lastmile/internal/scenario"
+	"lastmile/internal/scenario/rules"
 	"lastmile/internal/scenariofile/document"
 )
 
@@ -127,7 +128,7 @@ func readScenario(name string, data []byte, around surroundings) (scenario.Scena
 	if !d.Mapping() {
 		return s, d
 	}
-	for _, p := range s.Validate(around.fleet) {
+	for _, p := range rules.Check(&s, around.fleet) {
 		if !slices.Contains(around.unsure, p.Path[0]) && !d.Explained(p.Path...) {
 			d.Problem(p.Got, suggest(p), p.Path...)
 		}
@@ -139,7 +140,7 @@ func readScenario(name string, data []byte, around surroundings) (scenario.Scena
 const atAGlance = 8
 
 // suggest is what a problem wants: of a long list of names the one that was probably meant, the whole list where none is near.
-func suggest(p scenario.Problem) string {
+func suggest(p rules.Problem) string {
 	if name, err := strconv.Unquote(p.Got); err == nil && len(p.OneOf) > atAGlance {
 		if meant := document.Closest(name, p.OneOf); meant != "" {
 			return document.DidYouMean(meant)

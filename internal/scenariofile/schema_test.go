@@ -15,6 +15,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"lastmile/internal/scenario"
+	"lastmile/internal/scenario/rules"
 	"lastmile/internal/scenariofile/document"
 	"lastmile/internal/slo"
 )
@@ -236,7 +237,7 @@ func TestSchemaEnums(t *testing.T) {
 			t.Fatal(err)
 		}
 		change(&s)
-		for _, p := range s.Validate(testFleet()) {
+		for _, p := range rules.Check(&s, testFleet()) {
 			if strings.Join(p.Path, ".") == path {
 				return p.Want
 			}

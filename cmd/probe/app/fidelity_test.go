@@ -113,7 +113,7 @@ func (l *loads) add(b *testing.B, chrome *browser.Runner, page referencePage, ne
 	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
 	defer cancel()
 	got, err := session.Step(ctx, &step, sc.Scope(scenario.Combination{Region: "here"}, "run", map[string]vars.Secret{}))
-	requests := session.Close()
+	requests := session.Close().Requests
 	network.wait()
 	if err != nil || got.State != runs.StepPassed || got.Vitals == nil || got.Vitals.LCP == nil || got.Vitals.TTFB == nil {
 		b.Fatalf("load the page: got %+v and %v, want it loaded with vitals", got, err)

@@ -1,21 +1,17 @@
-package scenario
+package rules
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"lastmile/internal/netprofile"
+	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
 )
-
-// Fleet is what a scenario is checked against: the regions and networks that exist.
-type Fleet struct {
-	Regions  []string
-	Networks netprofile.Set // the presets and the user's own
-}
 
 // Problem is one thing wrong with a scenario. Path leads to it from the top of the document by keys and list indices; it may
 // lead to a key that is absent.
@@ -40,17 +36,10 @@ const (
 	wantTimeout = "a timeout from 1s to 10m"
 )
 
-var (
-	label      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
-)
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
-// ValidName reports whether a name can be a scenario's, a region's or a network's: such names become tokens of bus subjects
-// and values of metric labels.
-func ValidName(name string) bool { return label.MatchString(name) }
-
-// Validate returns everything that is wrong with the scenario, in the order of the document.
-func (s *Scenario) Validate(fleet Fleet) []Problem {
+// Check returns everything that is wrong with the scenario, in the order of the document.
+func Check(s *scenario.Scenario, fleet scenario.Fleet) []Problem {
 	v := &validator{scenario: s, fleet: fleet}
 	v.head()
 	v.schedule()
@@ -64,8 +53,8 @@ func (s *Scenario) Validate(fleet Fleet) []Problem {
 
 // validator collects problems; used marks the secrets that some step refers to.
 type validator struct {
-	scenario *Scenario
-	fleet    Fleet
+	scenario *scenario.Scenario
+	fleet    scenario.Fleet
 	problems []Problem
 	used     map[string]bool
 }
@@ -88,28 +77,60 @@ func (v *validator) oneOf(got string, allowed []string, path ...string) {
 
 func (v *validator) head() {
 	s := v.scenario
-	v.oneOf(s.APIVersion, []string{APIVersion}, "apiVersion")
-	if !ValidName(s.Name) {
+	v.oneOf(s.APIVersion, []string{scenario.APIVersion}, "apiVersion")
+	if !scenario.ValidName(s.Name) {
 		v.add(strconv.Quote(s.Name), wantLabel, "scenario")
 	}
-	if s.Kind != "" && s.Kind != KindJourney {
+	if s.Kind != "" && s.Kind != scenario.KindJourney {
 		v.add(strconv.Quote(string(s.Kind)), "journey (the kinds replication and cache-leak are not available yet)", "kind")
 	}
 	if s.Engine != "" {
-		v.oneOf(string(s.Engine), []string{string(EngineShell), string(EngineFull)}, "engine")
+		v.oneOf(string(s.Engine), []string{string(scenario.EngineShell), string(scenario.EngineFull)}, "engine")
 	}
 	if s.Device != "" {
-		v.oneOf(s.Device, Devices(), "device")
+		v.oneOf(s.Device, scenario.Devices(), "device")
+	}
+	v.surroundings()
+	v.artefacts()
+}
+
+// localeTag is the form of a BCP 47 tag with a language, a script and a region.
+var localeTag = regexp.MustCompile(`^[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?$`)
+
+// surroundings checks where the browser is to think that it is.
+func (v *validator) surroundings() {
+	s := v.scenario
+	if s.Locale != "" && !localeTag.MatchString(s.Locale) {
+		v.add(strconv.Quote(s.Locale), "a language tag such as de, de-CH or zh-Hant-TW", "locale")
+	}
+	if s.Timezone != "" {
+		if _, err := time.LoadLocation(s.Timezone); err != nil || s.Timezone == "Local" {
+			v.add(strconv.Quote(s.Timezone), "the IANA name of a time zone, such as Europe/Zurich", "timezone")
+		}
+	}
+	if g := s.Geolocation; g != nil && !(math.Abs(g.Latitude) <= 90 && math.Abs(g.Longitude) <= 180 && g.Accuracy >= 0) {
+		v.add(fmt.Sprintf("latitude %v, longitude %v, accuracy %v", g.Latitude, g.Longitude, g.Accuracy),
+			"a latitude from -90 to 90, a longitude from -180 to 180, an accuracy in metres", "geolocation")
 	}
 }
 
-// Devices lists the names of the devices that browser steps can emulate.
-func Devices() []string { return []string{"desktop", "moto-g-power"} }
+func (v *validator) artefacts() {
+	a := v.scenario.Artefacts
+	all := []string{string(scenario.WhenFailed), string(scenario.WhenAlways), string(scenario.WhenNever), string(scenario.WhenConfirming)}
+	for _, kind := range []struct {
+		key  string
+		when scenario.When
+	}{{"screenshot", a.Screenshot}, {"har", a.HAR}, {"filmstrip", a.Filmstrip}} {
+		if kind.when != "" {
+			v.oneOf(string(kind.when), all, "artefacts", kind.key)
+		}
+	}
+}
 
 func (v *validator) schedule() {
 	s := v.scenario
 	if s.Schedule.IsZero() {
-		v.add(absent, wantSchedule, "schedule")
+		v.add(absent, scenario.WantSchedule, "schedule")
 	}
 	seconds := s.Timeout.D().Seconds()
 	if seconds < 1 || seconds > maxTimeout {
@@ -120,8 +141,11 @@ func (v *validator) schedule() {
 		v.add(got, wantTimeout, "timeout")
 		return
 	}
+	if s.StepTimeout > s.Timeout {
+		v.add(s.StepTimeout.String(), "at most the scenario's timeout, "+s.Timeout.String(), "stepTimeout")
+	}
 	if period := s.Schedule.Period(); period > 0 && s.Timeout.D() > period {
-		v.add(s.Timeout.String(), "at most the schedule's period, "+Duration(period).String()+": a run must end before the next is due", "timeout")
+		v.add(s.Timeout.String(), "at most the schedule's period, "+scenario.Duration(period).String()+": a run must end before the next is due", "timeout")
 	}
 }
 
@@ -130,11 +154,11 @@ func (v *validator) places() {
 	if len(s.Regions) == 0 {
 		v.add(absent, "at least one region, or all", "regions")
 	}
-	if slices.Contains(s.Regions, AllRegions) && len(s.Regions) > 1 {
+	if slices.Contains(s.Regions, scenario.AllRegions) && len(s.Regions) > 1 {
 		v.add("all beside other regions", "either all or a list", "regions")
 	}
 	for i, region := range s.Regions {
-		if region != AllRegions {
+		if region != scenario.AllRegions {
 			v.oneOf(region, v.fleet.Regions, "regions", strconv.Itoa(i))
 		}
 		if slices.Contains(s.Regions[:i], region) {
@@ -180,16 +204,13 @@ func (v *validator) variables() {
 	}
 }
 
-// builtIn are the names of the variables that every run has; see NewScope.
-var builtIn = []string{"region", "network", "run.id", "expected.region"}
-
 func (v *validator) steps() {
 	s := v.scenario
 	if len(s.Steps) == 0 || len(s.Steps) > maxSteps {
 		v.add(fmt.Sprintf("%d steps", len(s.Steps)), fmt.Sprintf("1 to %d", maxSteps), "steps")
 	}
 	known := map[string]bool{}
-	for _, name := range builtIn {
+	for _, name := range scenario.BuiltIn() {
 		known[name] = true
 	}
 	for name := range s.Vars {
@@ -233,7 +254,7 @@ func (v *validator) slos() {
 	for i, o := range s.SLOs {
 		path := []string{"slos", strconv.Itoa(i)}
 		at := func(key string) []string { return append(slices.Clone(path), key) }
-		if !ValidName(o.Name) {
+		if !scenario.ValidName(o.Name) {
 			v.add(strconv.Quote(o.Name), wantLabel, at("name")...)
 		}
 		if names[o.Name] {
@@ -241,14 +262,14 @@ func (v *validator) slos() {
 		}
 		names[o.Name] = true
 		if o.SLI != "" {
-			v.oneOf(string(o.SLI), []string{string(SLIAvailability), string(SLILatency), string(SLICacheHit), string(SLIRouting)}, at("sli")...)
+			v.oneOf(string(o.SLI), []string{string(scenario.SLIAvailability), string(scenario.SLILatency), string(scenario.SLICacheHit), string(scenario.SLIRouting)}, at("sli")...)
 		}
 		v.sloNumbers(o, at)
 		v.sloSubject(o, at)
 	}
 }
 
-func (v *validator) sloNumbers(o SLO, at func(string) []string) {
+func (v *validator) sloNumbers(o scenario.SLO, at func(string) []string) {
 	if o.Window == 0 {
 		v.add(absent, "a window such as 30d", at("window")...)
 	}
@@ -264,9 +285,9 @@ func (v *validator) sloNumbers(o SLO, at func(string) []string) {
 	}
 }
 
-func (v *validator) sloSubject(o SLO, at func(string) []string) {
+func (v *validator) sloSubject(o scenario.SLO, at func(string) []string) {
 	s := v.scenario
-	latency, cache := o.SLI == SLILatency, o.SLI == SLICacheHit
+	latency, cache := o.SLI == scenario.SLILatency, o.SLI == scenario.SLICacheHit
 	if latency && o.Threshold == 0 {
 		v.add(absent, "the duration over which a run or step is too slow", at("threshold")...)
 	}
@@ -275,13 +296,13 @@ func (v *validator) sloSubject(o SLO, at func(string) []string) {
 	}
 	if !latency && o.Step != "" {
 		v.add(strconv.Quote(o.Step), "no step: only sli latency has one", at("step")...)
-	} else if o.Step != "" && !slices.ContainsFunc(s.Steps, func(st Step) bool { return st.ID == o.Step }) {
+	} else if o.Step != "" && !slices.ContainsFunc(s.Steps, func(st scenario.Step) bool { return st.ID == o.Step }) {
 		v.add(strconv.Quote(o.Step), "the id of a step of this scenario", at("step")...)
 	}
 	if o.Match != "" && !cache {
 		v.add(strconv.Quote(o.Match), "no match: only sli cache-hit has one", at("match")...)
 	}
-	if o.SLI == SLIRouting && s.Routing == nil {
+	if o.SLI == scenario.SLIRouting && s.Routing == nil {
 		v.add("no routing section", "routing.header, so that the serving region is known", at("sli")...)
 	}
 }

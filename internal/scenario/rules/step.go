@@ -1,4 +1,4 @@
-package scenario
+package rules
 
 import (
 	"encoding/json"
@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lastmile/internal/scenario"
 	"lastmile/internal/vars"
 )
 
@@ -15,7 +16,7 @@ import (
 // step extracts.
 type stepValidator struct {
 	*validator
-	step  *Step
+	step  *scenario.Step
 	path  []string
 	known map[string]bool
 	ids   map[string]bool
@@ -27,7 +28,7 @@ func (v *stepValidator) problem(got, want string, path ...string) {
 
 func (v *stepValidator) run() {
 	st := v.step
-	if st.ID != "" && !ValidName(st.ID) {
+	if st.ID != "" && !scenario.ValidName(st.ID) {
 		v.problem(strconv.Quote(st.ID), wantLabel, "id")
 	}
 	if st.ID != "" && v.ids[st.ID] {
@@ -43,6 +44,9 @@ func (v *stepValidator) run() {
 		}
 		return
 	}
+	if st.When != nil {
+		v.condition(st.When)
+	}
 	for i := range st.Assert {
 		v.assertion(&st.Assert[i], "assert", strconv.Itoa(i))
 	}
@@ -53,10 +57,10 @@ func (v *stepValidator) run() {
 
 // keys compares the step's keys with those that its type has, and reports whether that type exists.
 func (v *stepValidator) keys() bool {
-	allowed, required, ok := StepKeys(v.step.Type)
+	allowed, required, ok := scenario.StepKeys(v.step.Type)
 	if !ok {
-		names := make([]string, 0, len(StepTypes()))
-		for _, t := range StepTypes() {
+		names := make([]string, 0, len(scenario.StepTypes()))
+		for _, t := range scenario.StepTypes() {
 			names = append(names, string(t))
 		}
 		v.oneOf(string(v.step.Type), names, append(slices.Clone(v.path), "type")...)
@@ -64,7 +68,7 @@ func (v *stepValidator) keys() bool {
 	}
 	have := v.presentKeys()
 	for _, key := range have {
-		if !slices.Contains(commonKeys, key) && !slices.Contains(allowed, key) {
+		if !slices.Contains(scenario.CommonKeys(), key) && !slices.Contains(allowed, key) {
 			v.problem("key "+key, fmt.Sprintf("only keys of %s steps: %s", v.step.Type, strings.Join(allowed, ", ")), key)
 		}
 	}
@@ -92,6 +96,8 @@ func (v *stepValidator) presentKeys() []string {
 var (
 	methods   = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 	operators = []string{">=", "==", "<="}
+	buttons   = []string{"primary", "secondary", "auxiliary", "back", "forward"}
+	pointers  = []string{"mouse", "pen", "touch"}
 )
 
 func (v *stepValidator) values() {
@@ -103,18 +109,25 @@ func (v *stepValidator) values() {
 		v.oneOf(st.Operator, operators, append(slices.Clone(v.path), "operator")...)
 	}
 	if st.Protocol != "" {
-		v.oneOf(string(st.Protocol), Protocols(), append(slices.Clone(v.path), "protocol")...)
+		v.oneOf(string(st.Protocol), scenario.Protocols(), append(slices.Clone(v.path), "protocol")...)
 	}
 	if st.Protocol.Secure() && strings.HasPrefix(strings.ToLower(st.URL), "http://") {
 		v.problem(string(st.Protocol)+" for an http URL", "an https URL, as h3 and h2 are over TLS only", "protocol")
 	}
-	bodies := 0
-	for _, set := range []bool{st.Body != "", st.JSON != nil, st.Form != nil} {
-		if set {
-			bodies++
+	for key, of := range map[string]struct {
+		got     string
+		allowed []string
+	}{"button": {st.Button, buttons}, "deviceType": {st.DeviceType, pointers}} {
+		if of.got != "" {
+			v.oneOf(of.got, of.allowed, append(slices.Clone(v.path), key)...)
 		}
 	}
-	if bodies > 1 {
+	for i, child := range st.Frame {
+		if child < 0 {
+			v.problem(strconv.Itoa(child), "the number of a child frame, from 0", "frame", strconv.Itoa(i))
+		}
+	}
+	if bodies := count(st.Body != "", st.JSON != nil, st.Form != nil); bodies > 1 {
 		v.problem(fmt.Sprintf("%d bodies", bodies), "at most one of body, json and form")
 	}
 	if p := st.Poll; p != nil {
@@ -138,7 +151,15 @@ func (v *stepValidator) values() {
 func (v *stepValidator) templates() {
 	st := v.step
 	v.template(st.URL, false, "url")
-	v.template(st.Value, true, "value")
+	if st.Value != nil {
+		v.template(*st.Value, true, "value")
+	}
+	v.template(st.Key, false, "key")
+	v.template(st.Target, false, "target")
+	v.template(st.Expression, false, "expression")
+	for _, name := range sortedKeys(st.Attributes) {
+		v.template(st.Attributes[name], false, "attributes", name)
+	}
 	for _, name := range sortedKeys(st.Headers) {
 		v.template(st.Headers[name], true, "headers", name)
 	}
@@ -183,18 +204,25 @@ func (v *stepValidator) template(text string, secretsAllowed bool, path ...strin
 }
 
 // subjectsOf lists which assertion subjects a kind of step can answer.
-func subjectsOf(t StepType) []string {
+func subjectsOf(t scenario.StepType) []string {
+	page := []string{"title", "url", "visible", "hidden", "text", "count", "expression", "consoleErrors", "failedRequests"}
 	switch t {
-	case StepHTTP:
+	case scenario.StepHTTP:
 		return []string{"status", "header", "json", "body", "cache"}
-	case StepNavigate:
-		return []string{"status", "header", "cache", "title", "url", "visible", "hidden"}
+	case scenario.StepNavigate:
+		return append([]string{"status", "header", "cache"}, page...)
 	}
-	return []string{"title", "url", "visible", "hidden"}
+	return page
 }
 
-func (v *stepValidator) assertion(a *Assertion, path ...string) {
-	subjects := a.subjects()
+// The subjects whose value is compared: as text, and as a number.
+var (
+	texts   = []string{"header", "json", "text", "expression"}
+	numbers = []string{"header", "json", "text", "expression", "count"}
+)
+
+func (v *stepValidator) assertion(a *scenario.Assertion, path ...string) {
+	subjects := a.Subjects()
 	allowed := subjectsOf(v.step.Type)
 	if len(subjects) != 1 {
 		v.problem(fmt.Sprintf("%d subjects", len(subjects)), "exactly one of "+strings.Join(allowed, ", "), path...)
@@ -204,29 +232,85 @@ func (v *stepValidator) assertion(a *Assertion, path ...string) {
 	if !slices.Contains(allowed, subject) {
 		v.problem("subject "+subject, fmt.Sprintf("on %s steps one of %s", v.step.Type, strings.Join(allowed, ", ")), append(path, subject)...)
 	}
-	comparators := 0
-	for _, set := range []bool{a.Equals != nil, a.Contains != "", a.Matches != ""} {
-		if set {
-			comparators++
-		}
+	text := count(a.Equals != nil, a.Contains != "", a.Matches != "")
+	number := count(a.AtLeast != nil, a.AtMost != nil)
+	switch {
+	case text > 1 || text > 0 && number > 0:
+		v.problem(fmt.Sprintf("%d comparators", text+number), "at most one of equals, contains, matches; or atLeast, atMost or both", path...)
+	case text > 0 && !slices.Contains(texts, subject) && (subject != "count" || a.Equals == nil):
+		v.problem("a comparator with "+subject, "equals, contains or matches only with "+strings.Join(texts, ", ")+", and equals with count", path...)
+	case number > 0 && !slices.Contains(numbers, subject):
+		v.problem("a comparator with "+subject, "atLeast or atMost only with "+strings.Join(numbers, ", "), path...)
 	}
-	if comparators > 1 {
-		v.problem(fmt.Sprintf("%d comparators", comparators), "at most one of equals, contains, matches", path...)
-	}
-	if comparators > 0 && subject != "header" && subject != "json" {
-		v.problem("a comparator with "+subject, "equals, contains or matches only with header or json", path...)
-	}
-	if a.Equals != nil {
-		v.template(string(*a.Equals), false, append(path, "equals")...)
-	}
-	v.template(a.Contains, false, append(path, "contains")...)
-	for _, text := range []string{a.Body, a.Title, a.URL, a.Visible, a.Hidden} {
+	v.comparators(a.Equals, a.Contains, a.Matches, path)
+	for _, text := range []string{a.Body, a.Title, a.URL, a.Visible, a.Hidden, a.Text, a.Count, a.Expression} {
 		v.template(text, false, append(path, subject)...)
 	}
-	v.regex(a.Matches, append(path, "matches")...)
 	v.jsonPath(a.JSON, append(path, "json")...)
-	for _, selector := range []string{a.Visible, a.Hidden} {
+	for _, selector := range []string{a.Visible, a.Hidden, a.Text, a.Count} {
 		v.selector(selector, append(path, subject)...)
+	}
+	for _, limit := range []*int{a.ConsoleErrors, a.FailedRequests} {
+		if limit != nil && *limit < 0 {
+			v.problem(strconv.Itoa(*limit), "how many there may be, from 0", append(path, subject)...)
+		}
+	}
+}
+
+// count counts what is set.
+func count(set ...bool) (n int) {
+	for _, is := range set {
+		if is {
+			n++
+		}
+	}
+	return n
+}
+
+// comparators checks what the comparators of an assertion or a condition compare with.
+func (v *stepValidator) comparators(equals *scenario.Text, contains, matches string, path []string) {
+	if equals != nil {
+		v.template(string(*equals), false, append(slices.Clone(path), "equals")...)
+	}
+	v.template(contains, false, append(slices.Clone(path), "contains")...)
+	v.regex(matches, append(slices.Clone(path), "matches")...)
+}
+
+// condition checks the step's when.
+func (v *stepValidator) condition(c *scenario.Condition) {
+	page := map[string]string{"visible": c.Visible, "hidden": c.Hidden, "url": c.URL, "title": c.Title, "expression": c.Expression}
+	var subjects []string
+	for _, key := range sortedKeys(page) {
+		if page[key] != "" {
+			subjects = append(subjects, key)
+			v.template(page[key], false, "when", key)
+		}
+	}
+	allowed := "visible, hidden, url, title, expression, var"
+	if !v.step.Type.Browser() {
+		allowed = "var"
+	}
+	switch {
+	case count(c.Var != "")+len(subjects) != 1:
+		v.problem(fmt.Sprintf("%d subjects", count(c.Var != "")+len(subjects)), "exactly one of "+allowed, "when")
+		return
+	case len(subjects) == 1 && !v.step.Type.Browser():
+		v.problem("subject "+subjects[0], "on http steps var", "when", subjects[0])
+	}
+	if n := count(c.Equals != nil, c.Contains != "", c.Matches != ""); n > 1 || n == 1 && c.Var == "" && c.Expression == "" {
+		v.problem(fmt.Sprintf("%d comparators", n), "at most one of equals, contains, matches, with var or expression", "when")
+	}
+	v.comparators(c.Equals, c.Contains, c.Matches, []string{"when"})
+	v.selector(c.Visible, "when", "visible")
+	v.selector(c.Hidden, "when", "hidden")
+	if c.Var != "" && !v.known[c.Var] {
+		v.problem(strconv.Quote(c.Var), "what vars or an earlier step's extract defines: "+strings.Join(sortedKeys(v.known), ", "), "when", "var")
+	}
+	if strings.HasPrefix(c.Var, "secrets.") {
+		v.problem(strconv.Quote(c.Var), "no secret here", "when", "var")
+	}
+	if limit := v.scenario.StepLimit(v.step); c.Within.D() > limit {
+		v.problem(c.Within.String(), "at most the step's timeout, "+scenario.Duration(limit).String(), "when", "within")
 	}
 }
 
@@ -252,29 +336,27 @@ func (v *stepValidator) selector(text string, path ...string) {
 	}
 }
 
-func (v *stepValidator) extractor(name string, x Extractor) {
+func (v *stepValidator) extractor(name string, x scenario.Extractor) {
 	if !identifier.MatchString(name) {
 		v.problem(strconv.Quote(name), "a name of letters, digits and _", "extract", name)
 	}
-	if slices.Contains(builtIn, name) {
+	if slices.Contains(scenario.BuiltIn(), name) {
 		v.problem(strconv.Quote(name), "another name: ${"+name+"} has a meaning of its own", "extract", name)
 	}
 	browser := v.step.Type.Browser()
-	sources := 0
-	for _, set := range []bool{x.Selector != "", x.JSON != "", x.Header != ""} {
-		if set {
-			sources++
-		}
-	}
+	inPage, inResponse := count(x.Selector != "", x.Expression != ""), count(x.JSON != "", x.Header != "")
 	switch {
-	case browser && (sources != 1 || x.Selector == ""):
-		v.problem(fmt.Sprintf("%d sources", sources), "selector, and no other source, on a browser step", "extract", name)
-	case !browser && (sources > 1 || x.Selector != "" || sources == 0 && x.Regex == ""):
-		v.problem(fmt.Sprintf("%d sources", sources), "exactly one of json and header, or a regex over the body", "extract", name)
+	case browser && (inPage != 1 || inResponse != 0):
+		v.problem(fmt.Sprintf("%d sources", inPage+inResponse), "selector or expression, and no other source, on a browser step", "extract", name)
+	case !browser && (inPage != 0 || inResponse > 1 || inResponse == 0 && x.Regex == ""):
+		v.problem(fmt.Sprintf("%d sources", inPage+inResponse), "exactly one of json and header, or a regex over the body", "extract", name)
+	case x.Attribute != "" && x.Selector == "":
+		v.problem(strconv.Quote(x.Attribute), "attribute only with selector", "extract", name, "attribute")
 	}
 	v.regex(x.Regex, "extract", name, "regex")
 	v.jsonPath(x.JSON, "extract", name, "json")
 	v.selector(x.Selector, "extract", name, "selector")
 	v.template(x.Selector, false, "extract", name, "selector")
+	v.template(x.Expression, false, "extract", name, "expression")
 	v.known[name] = true
 }
