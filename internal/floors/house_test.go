@@ -28,6 +28,7 @@ const (
 	ground = iota
 	definition
 	run
+	strand // the parts of the bus
 	wire
 	fitting // the small parts of a room
 	part    // a part of a room, which alone imports its parts
@@ -50,6 +51,7 @@ func lastmile() house {
 			"cmd/coordinator/app": ridge,
 			"cmd/probe/app":       roof,
 
+			"internal/artefact":     room,
 			"internal/browser":      room,
 			"internal/cli":          room,
 			"internal/console":      room,
@@ -67,11 +69,13 @@ func lastmile() house {
 
 			"internal/browser/chromium": fitting,
 			"internal/browser/traffic":  fitting,
+			"internal/browser/picture":  part,
 			"internal/browser/tab":      part,
 
 			"internal/httprunner/h3": fitting,
 
-			"internal/scenariofile/document": fitting,
+			"internal/scenariofile/document":  fitting,
+			"internal/scenariofile/recording": part,
 
 			"internal/linkemu/guard":     fitting,
 			"internal/linkemu/link":      fitting,
@@ -83,7 +87,11 @@ func lastmile() house {
 			"internal/linkemu/dns":       part,
 			"internal/linkemu/netstack":  part,
 
-			"internal/bus": wire,
+			"internal/admission":    wire,
+			"internal/bus":          wire,
+			"internal/bus/embedded": strand,
+			"internal/bus/objects":  strand,
+			"internal/har":          wire,
 
 			"internal/shortage": fitting,
 
@@ -100,6 +108,9 @@ func lastmile() house {
 			"internal/cli/clitest":               support,
 			"internal/exposition/expositiontest": support,
 			"internal/floors":                    support,
+			"internal/httprunner/h3/h3test":      support,
+			"internal/linkemu/linktest":          support,
+			"internal/har/hartest":               support,
 		},
 		owners: map[string]module{
 			"github.com/VictoriaMetrics/metrics":       {owners: []string{"internal/exposition"}},

@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,6 +97,7 @@ func echo(c *net.TCPConn) { _, _ = io.Copy(c, c) }
 // zone is a name server for tests.
 type zone struct {
 	queries atomic.Int64
+	asked   seen // names
 	delay   time.Duration
 	hosts   map[string]string // name -> address; "fail" = the server fails
 }
@@ -139,6 +142,7 @@ func (z *zone) answer(query []byte) []byte {
 	host := strings.TrimSuffix(q.Name.String(), ".")
 	if q.Type == dnsmessage.TypeA {
 		z.queries.Add(1)
+		z.asked.add(host)
 	}
 	m.Header = dnsmessage.Header{ID: m.ID, Response: true, RecursionAvailable: true}
 	m.Additionals = nil
@@ -158,6 +162,28 @@ func (z *zone) answer(query []byte) []byte {
 		return nil
 	}
 	return answer
+}
+
+// seen notes what comes to a server, from several connections at once.
+type seen struct {
+	mu  sync.Mutex
+	all map[string]int
+}
+
+func (s *seen) add(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = map[string]int{}
+	}
+	s.all[what]++
+}
+
+// list returns what has come so far, each once, in order.
+func (s *seen) list() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.all))
 }
 
 // within reports a duration that is shorter than it can be, or so much longer that no busy machine explains it.
