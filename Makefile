@@ -62,6 +62,12 @@ bench: need-demo ## run the benchmarks COUNT times and print medians with their 
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m $(TESTFLAGS) $(PKG) | tee bin/bench.txt
 	@$(TOOL) benchstat bin/bench.txt
 
+.PHONY: peers
+peers: need-peers ## beside other runners of recordings, from npm: the same verdicts and requests, and what each takes
+	npm ci --prefix tools/peers --no-audit --no-fund --silent
+	go test -tags peers -count=1 -timeout 15m -run AsTheReference ./cmd/probe/app
+	go test -run '^$$' -bench Peers -benchtime 1x -timeout 15m ./cmd/probe/app
+
 .PHONY: fuzz
 fuzz: need-go ## run every fuzz target for FUZZTIME each
 	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' cmd internal | sort | \
@@ -83,7 +89,7 @@ containers: image ## build the images, run a coordinator and a probe on a privat
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: need-go need-demo need-test need-engine
+.PHONY: need-go need-demo need-test need-peers need-engine
 need-go:
 	@.ci/need go
 
@@ -92,6 +98,9 @@ need-demo:
 
 need-test:
 	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus
+
+need-peers:
+	@.ci/need go engines npm
 
 need-engine:
 	@[ -n "$(ENGINE)" ] || { echo "a container engine is required: got neither docker nor podman on PATH" >&2; exit 1; }

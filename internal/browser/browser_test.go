@@ -234,10 +234,16 @@ func (j *journey) fails(step scenario.Step, class runs.Class, text string) runs.
 	if err != nil {
 		j.t.Fatalf("%s: got error %v, want a failed step", step.Type, err)
 	}
-	if got.State != runs.StepFailed || got.Cause == nil || got.Cause.Class != class || !strings.Contains(got.Cause.Detail, text) {
-		j.t.Fatalf("%s: got %s: %+v, want class %s with %q", step.Type, got.State, got.Cause, class, text)
-	}
+	j.wantFailed(got, class, text)
 	return got
+}
+
+// wantFailed checks the cause of a failed step.
+func (j *journey) wantFailed(got runs.Step, class runs.Class, text string) {
+	j.t.Helper()
+	if got.State != runs.StepFailed || got.Cause == nil || got.Cause.Class != class || !strings.Contains(got.Cause.Detail, text) {
+		j.t.Fatalf("%s: got %s: %+v, want class %s with %q", got.Type, got.State, got.Cause, class, text)
+	}
 }
 
 func navigate(url string) scenario.Step { return scenario.Step{Type: scenario.StepNavigate, URL: url} }

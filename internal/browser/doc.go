@@ -5,8 +5,8 @@
 // that no run sees another's cache, cookies or sockets and the first request is not slow because the process is cold.
 //
 // Package chromium owns the process and the protocol, package tab the page and what it shows, package traffic the account of its
-// requests; this package acts. There is no mirror of the DOM: elements are found by small scripts in an isolated world, and acted
-// on with real input events (mouse events on devices with touch too).
+// requests, package elements finds what a step names, package hand (with keyboard) is the input, package steps plays the steps; this
+// package opens and closes the browser of a run.
 //
 // # The network
 //
@@ -27,7 +27,7 @@
 // waitForElement 100 ms) and one look.
 //
 // SettledMS runs from the step's start to the last activity before 500 ms without a request in flight; it is nil when the page did
-// not become quiet within 2 s of the end of the step, and it is never part of DurationMS. Web vitals are read after that, or after
+// not become quiet within 2 s of the end of the step (or what settle says), and it is never part of DurationMS. Web vitals are read after that, or after
 // the first paint where that is later but still within the 2 s.
 //
 // Devices are Lighthouse's: desktop is 1350x940, moto-g-power 412x823 at 1.75 with touch and a CPU slowed down four times. Both
@@ -37,5 +37,13 @@
 //
 // What is wrong with the target (no answer, an error status, an element that never came) is a failed step with its cause.
 // Chromium crashing or hanging is a *runs.Fault, and so is a machine without a network, sockets or memory, or a proxy of the run's
-// that does not answer. A page whose script never yields is the target's: the step times out.
+// that does not answer: a killed or stopped process of Chromium's, whichever it is, is looked for before a target is blamed.
+//
+// What a page does to the browser is the target's doing. A script that never yields, a service worker that never answers, a page that
+// sends itself on for ever: the step times out. Beyond a limit of what pages may do (memory, bytes, requests, windows, frames and
+// workers, dialogs; see Limits) the browser is ended, and that step and every later one fail with class script. Dialogs are dismissed,
+// downloads denied, windows over the limit closed; of the last two the step's warnings tell.
+//
+// A run is tainted when Chromium opened a connection to a host before the first request to it: the predictor, which does so, is off
+// in both engines, and each run proves that.
 package browser

@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os/exec"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"lastmile/internal/browser/chromium"
+	"lastmile/internal/browser/elements"
+	"lastmile/internal/browser/picture"
+	"lastmile/internal/browser/steps"
 	"lastmile/internal/browser/tab"
 	"lastmile/internal/browser/traffic"
 	"lastmile/internal/runs"
-	"lastmile/internal/scenario"
 )
 
 // ErrNotFound is wrapped by the error of New and Open when there is no Chromium to run.
@@ -26,6 +27,9 @@ const InstallCommand = chromium.InstallCommand
 // Options configure a Runner. The zero value finds Chromium by itself and uses its sandbox.
 type Options = chromium.Options
 
+// Limits bound what the pages of one run may do to the machine.
+type Limits = chromium.Limits
+
 // Runner opens browser sessions. It is safe for concurrent use.
 type Runner struct {
 	log      *slog.Logger
@@ -33,6 +37,9 @@ type Runner struct {
 	launches chan struct{}
 	quiet    time.Duration // how long without a request makes a page quiet
 }
+
+// quiet is how long without a request in flight makes a page quiet.
+const quiet = 500 * time.Millisecond
 
 // New looks for Chromium. It fails when there is neither engine, or when a path in opts does not lead to a program; the error names
 // what was looked for and how to install it.
@@ -76,48 +83,53 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment, network Network) 
 	case <-ctx.Done():
 		return nil, &runs.Fault{Class: runs.ClassOverloaded, Err: fmt.Errorf("open browser: wait for other launches: %w", ctx.Err())}
 	}
-	dev, ok := tab.DeviceNamed(a.Scenario.Device)
-	if !ok {
-		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: got device %q, want one of %s",
-			a.Scenario.Device, strings.Join(scenario.Devices(), ", "))}
+	dev, err := tab.UserOf(&a.Scenario)
+	if err != nil {
+		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: %w", err)}
 	}
 	account, err := accountOf(a, network)
 	if err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: %w", err)}
 	}
-	s := &Session{log: r.log, device: dev, quiet: r.quiet, tab: tab.New(dev, account)}
+	s := &Session{log: r.log, tab: tab.New(dev, account), camera: picture.NewCamera(r.log, a)}
+	began := time.Now()
 	browser, err := r.chromium.Start(chromium.Spec{
 		Engine: a.Scenario.Engine, Width: dev.Width, Height: dev.Height, AllowHosts: a.Scenario.AllowHosts,
+		Locale: dev.Locale, Languages: dev.Languages(), UserAgent: dev.UserAgent,
 		Network: chromium.Network{Proxy: network.Proxy(), HostRules: network.HostRules(), Start: network.Start},
-	}, s.tab.Event)
+	}, s.event)
 	if err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: %w", err)}
 	}
-	s.browser = browser
+	s.browser, s.elements = browser, elements.New(steps.Places(s.tab), tab.WorldName)
+	opts := steps.Options{Scale: dev.Scale, Quiet: r.quiet, Settle: a.Scenario.Settle}
+	s.player, s.patience = steps.New(browser, s.tab, s.elements, opts), opts.SettleTime()
 	if err := s.tab.Open(ctx, browser); err != nil {
-		fault := s.faultOf(ctx, err)
+		fault := s.player.Fault(ctx, err)
 		s.Close()
 		return nil, fault
 	}
+	browser.Check() // knows its processes from now on
+	s.launchMS = float64(time.Since(began)) / float64(time.Millisecond)
 	return s, nil
 }
 
 // accountOf opens the account of the run's requests.
 func accountOf(a *runs.Assignment, network Network) (*traffic.Log, error) {
-	if network.Proxy() == "" {
-		return traffic.New(&a.Scenario, time.Now, nil), nil
-	}
 	var closest time.Duration
-	proxy := traffic.Proxy{Connections: network.Connections}
+	var clock traffic.Clock
 	for i := range 5 { // the two clocks are read one after the other: the pair with the least in between is right to a microsecond
-		var clock unix.Timespec
+		var chromiums unix.Timespec
 		before := time.Now()
-		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &clock); err != nil {
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &chromiums); err != nil {
 			return nil, fmt.Errorf("read Chromium's clock: %w", err)
 		}
 		if took := time.Since(before); i == 0 || took < closest {
-			closest, proxy.Now, proxy.Monotonic = took, before, time.Duration(clock.Nano())
+			closest, clock = took, traffic.Clock{Now: before, Monotonic: time.Duration(chromiums.Nano())}
 		}
 	}
-	return traffic.New(&a.Scenario, time.Now, &proxy), nil
+	if network.Proxy() == "" {
+		return traffic.New(&a.Scenario, time.Now, clock, nil), nil
+	}
+	return traffic.New(&a.Scenario, time.Now, clock, &traffic.Proxy{Connections: network.Connections, Clock: clock}), nil
 }

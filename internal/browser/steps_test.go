@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/cdproto/page"
 
 	"lastmile/internal/browser/chromium"
+	"lastmile/internal/browser/elements"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -265,7 +266,8 @@ func TestWaiting(t *testing.T) {
 // eval returns the text of an expression in the page.
 func (j *journey) eval(expression string) string {
 	j.t.Helper()
-	text, err := evaluate[string](j.t.Context(), j.s, "() => String("+expression+")", nil)
+	main, _ := j.s.tab.Document()
+	text, err := elements.Evaluate[string](j.t.Context(), j.s.elements, main.Frame, "() => String("+expression+")")
 	if err != nil {
 		j.t.Fatal(err)
 	}

@@ -176,7 +176,7 @@ func (b *Bus) natsOptions(done chan<- struct{}) []nats.Option {
 	}
 	token := b.opts.Token
 	if s := b.opts.Server; s != nil {
-		opts, token = append(opts, nats.InProcessServer(s.nats)), s.token
+		opts, token = append(opts, nats.InProcessServer(s)), s.Token
 	}
 	if token != "" {
 		opts = append(opts, nats.Token(token))

@@ -5,6 +5,7 @@
 //	JOBS_<r>      job.<r>.<pool>.<scenario>.<network>.<slot>       an Assignment until its start window is over, at most 2 h
 //	RESULTS_<r>   res.<r>.<scenario>                               every Result, 30 days
 //	VERDICT       verdict.<r>.<minute>                             one Verdict per region and minute, 40 days
+//	ARTEFACTS_<r> object store: <run id>/<file>                    what is kept of runs, where a probe is told to keep it here
 //	KV coord      cursor.<r>                                       up to which slot a region has been dispatched
 //	(core)        hb.<r>.<probe>                                   request and reply, not stored
 //

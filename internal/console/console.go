@@ -141,6 +141,9 @@ func (c *Console) line(r *runs.Result) string {
 	if r.Cause != nil {
 		line += "  " + c.paint(causeText(r.Cause), color)
 	}
+	if len(r.Tainted) > 0 && r.State.Measured() {
+		line += "  " + c.paint("times not to be trusted: "+strings.Join(r.Tainted, "; "), text.FgMagenta)
+	}
 	line = strings.TrimRight(line, " ")
 	if width := c.opts.Size().Width; width > 0 {
 		line = text.Snip(line, width, "…")

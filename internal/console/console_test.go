@@ -63,12 +63,16 @@ func TestRunLines(t *testing.T) {
 		Scenario: "checkout", Region: "eu", Network: "none", State: runs.StateInvalid, DurationMS: 5,
 		Cause: &runs.Cause{Class: runs.ClassBrowserCrash, Detail: "gone"},
 	})
+	c.Run(&runs.Result{Scenario: "checkout", State: runs.StatePassed, DurationMS: 9000, Tainted: []string{"machine busy: got 50 %"}})
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 2 || !strings.Contains(lines[0], "ok") || !strings.Contains(lines[0], "812 ms") || !strings.Contains(lines[0], "cache 3/4") {
+	if len(lines) != 3 || !strings.Contains(lines[0], "ok") || !strings.Contains(lines[0], "812 ms") || !strings.Contains(lines[0], "cache 3/4") {
 		t.Errorf("got %q, want the passed run with duration and cache", lines)
 	}
 	if strings.Contains(lines[1], "5 ms") || !strings.Contains(lines[1], "browser_crash: gone") {
 		t.Errorf("got %q, want an invalid run without a duration", lines[1])
+	}
+	if !strings.Contains(lines[2], "ok") || !strings.Contains(lines[2], "times not to be trusted: machine busy: got 50 %") {
+		t.Errorf("got %q, want it said that the duration is not to be trusted", lines[2])
 	}
 }
 

@@ -52,6 +52,7 @@ func (s *sheet) slots(l labels, a *runs.Account) {
 	}
 	s.int("lastmile_slots_total", l.with("state", string(runs.StateMissing)).with("reason", other), unknown)
 	s.int("lastmile_slots_amended_total", l, a.Amended)
+	s.int("lastmile_runs_tainted_total", l, a.Tainted)
 	s.int("lastmile_results_duplicate_total", l, a.Duplicates)
 	s.int("lastmile_results_unscheduled_total", l, a.Unscheduled)
 }

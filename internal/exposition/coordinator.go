@@ -43,9 +43,10 @@ type Coordinator struct {
 
 	mu          sync.Mutex
 	instruments map[scenario.Combination]*instruments
-	lag         map[string]*metrics.PrometheusHistogram
-	reserved    int   // series of the instruments
-	dropped     int64 // series that the cap has kept out
+	lag         map[string]*metrics.PrometheusHistogram // of dispatches, by region
+	late        map[string]*metrics.PrometheusHistogram // of runs, by region
+	reserved    int                                     // series of the instruments
+	dropped     int64                                   // series that the cap has kept out
 }
 
 // NewCoordinator returns the metrics of a coordinator.
@@ -56,6 +57,7 @@ func NewCoordinator(sources CoordinatorSources) *Coordinator {
 		set:         metrics.NewSet(),
 		instruments: map[scenario.Combination]*instruments{},
 		lag:         map[string]*metrics.PrometheusHistogram{},
+		late:        map[string]*metrics.PrometheusHistogram{},
 	}
 	if c.maxSeries == 0 {
 		c.maxSeries = DefaultMaxSeries

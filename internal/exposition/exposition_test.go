@@ -191,11 +191,11 @@ func TestNothingIsBornAboveZero(t *testing.T) {
 func TestObserve(t *testing.T) {
 	got := series(t, written(fixedCoordinator(fixedSources(false)).WritePrometheus))
 	want(t, got, map[string]float64{
-		named("lastmile_run_duration_seconds_count", ""):                       2, // of four: failed and invalid runs have no duration
+		named("lastmile_run_duration_seconds_count", ""):                       2, // of five: failed, invalid and tainted runs have no duration
 		named("lastmile_run_duration_seconds_sum", ""):                         7,
 		named("lastmile_run_duration_seconds_bucket", `le="4"`):                2, // the objective's threshold is a bound, and within it is good
 		named("lastmile_run_duration_seconds_bucket", `le="45"`):               2,
-		named("lastmile_bytes_total", `direction="received"`):                  3 * 2500, // not what the browser had
+		named("lastmile_bytes_total", `direction="received"`):                  4 * 2500, // not what the browser had
 		named("lastmile_phase_duration_seconds_count", `phase="dns"`):          3,
 		named("lastmile_phase_duration_seconds_count", `phase="wait"`):         6,
 		named("lastmile_phase_duration_seconds_sum", `phase="wait"`):           1.5,
@@ -205,6 +205,8 @@ func TestObserve(t *testing.T) {
 		`lastmile_dispatch_lag_seconds_count{region="eu-central"}`:             2,
 		`lastmile_dispatch_lag_seconds_bucket{region="eu-central",le="0.001"}`: 1, // early is on time
 		`lastmile_dispatch_lag_seconds_sum{region="eu-central"}`:               0.02,
+		`lastmile_run_late_seconds_count{region="eu-central"}`:                 1,
+		`lastmile_run_late_seconds_sum{region="eu-central"}`:                   1.5,
 	})
 }
 

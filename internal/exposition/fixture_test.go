@@ -55,7 +55,7 @@ func accounts(n int64) []runs.Account {
 			},
 			EverReasons: map[runs.Reason]int64{runs.ReasonNoProbe: 4 * n, runs.ReasonLost: 2 * n, "new_reason": n, runs.ReasonMaintenance: n},
 			Classes:     map[runs.Class]int64{runs.ClassTimeout: 3 * n, runs.ClassHTTP5xx: 2 * n, runs.ClassBudget: 10 * n, "new_class": n},
-			Duplicates:  2 * n, Unscheduled: n, Amended: 4 * n,
+			Duplicates:  2 * n, Unscheduled: n, Amended: 4 * n, Tainted: 3 * n,
 			Cache:  map[cachestate.State]int64{cachestate.Hit: 300 * n, cachestate.Miss: 50 * n, cachestate.Unknown: 7 * n, cachestate.Uncacheable: 20 * n},
 			Served: []runs.Served{{Region: "eu", Expected: true, Requests: 95 * n}, {Region: "us", Requests: 5 * n}},
 			Latency: map[time.Duration]runs.Latency{
@@ -120,6 +120,9 @@ func fixedCoordinator(sources CoordinatorSources) *Coordinator {
 	c := NewCoordinator(sources)
 	c.Define([]scenario.Scenario{checkoutScenario()})
 	c.Observe(result(runs.StatePassed, 3*time.Second))
+	busy := result(runs.StatePassed, 40*time.Second)
+	busy.Tainted, busy.Load = []string{"machine busy"}, &runs.Load{LateMS: 1500}
+	c.Observe(busy)
 	c.Observe(result(runs.StateDegraded, 4*time.Second))
 	c.Observe(result(runs.StateFailed, time.Second))
 	c.Observe(result(runs.StateInvalid, time.Second))
@@ -133,6 +136,8 @@ func fixedProbe() *Probe {
 		return ProbeStats{
 			Results: map[runs.State]int64{runs.StatePassed: 7, runs.StateFailed: 1}, Taken: 9, Expired: 1, Rejected: 2, Repeated: 3,
 			Running: 1, Slots: 4, Spooled: 5, SpoolCorrupt: 6, SpoolErrors: 7, HubConnected: true, Reconnects: 8,
+			ArtefactBytes: 1 << 20, ArtefactFiles: 11, ArtefactsDropped: 12, ArtefactsExpired: 13, ArtefactErrors: 14,
+			BoundCores: 1, BusyCores: 1.25, Waiting: 2, Refused: 3,
 			LastHeartbeat: at.Add(250 * time.Millisecond), ClockOffset: -1500 * time.Microsecond, BrowserAvailable: true,
 		}
 	}})

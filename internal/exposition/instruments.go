@@ -84,11 +84,12 @@ func (in *instruments) observe(r *runs.Result) {
 	if !r.State.Measured() {
 		return
 	}
-	if r.State != runs.StateFailed {
+	timed := len(r.Tainted) == 0
+	if timed && r.State != runs.StateFailed {
 		in.duration.Update(r.Duration().Seconds())
 	}
 	for i := range r.Requests {
-		in.request(&r.Requests[i])
+		in.request(&r.Requests[i], timed)
 	}
 	for i := range r.Steps {
 		if r.Steps[i].State != runs.StepFailed {
@@ -102,13 +103,16 @@ func (in *instruments) observe(r *runs.Result) {
 	}
 }
 
-// request takes up a request that went over the network.
-func (in *instruments) request(q *runs.Request) {
+// request takes up a request that went over the network; timed says whether its times are to be trusted.
+func (in *instruments) request(q *runs.Request, timed bool) {
 	if q.BrowserCache != "" {
 		return
 	}
 	if q.Bytes > 0 && q.Bytes < maxBytes {
 		in.received.AddInt64(q.Bytes)
+	}
+	if !timed {
+		return
 	}
 	for _, p := range in.phases {
 		if ms := p.of(&q.Phases); ms != nil && *ms >= 0 && *ms < maxPhaseMS {
@@ -143,7 +147,8 @@ func (c *Coordinator) Define(scenarios []scenario.Scenario) {
 		steps := stepNames(s)
 		for _, combination := range s.Combinations() {
 			c.admit(combination, runBuckets(c.rtt(combination.Network), s.Timeout.D(), thresholds(s)), steps)
-			c.region(combination.Region)
+			c.region(combination.Region, "lastmile_dispatch_lag_seconds", c.lag)
+			c.region(combination.Region, "lastmile_run_late_seconds", c.late)
 		}
 	}
 }
@@ -160,6 +165,11 @@ func (c *Coordinator) Observe(r *runs.Result) {
 	if in != nil {
 		in.observe(r)
 	}
+	if r.State.Measured() && r.Load != nil && r.Load.LateMS >= 0 && r.Load.LateMS < maxPhaseMS {
+		if h := c.region(r.Region, "lastmile_run_late_seconds", c.late); h != nil {
+			h.Update(r.Load.LateMS / 1000)
+		}
+	}
 }
 
 // rtt is the round trip that a network adds, 0 where it is not known.
@@ -171,7 +181,7 @@ func (c *Coordinator) rtt(network string) time.Duration {
 // DispatchLag takes up how long after its slot an assignment was on the bus. What is early counts as on time.
 func (c *Coordinator) DispatchLag(region string, lag time.Duration) {
 	c.mu.Lock()
-	h := c.region(region)
+	h := c.region(region, "lastmile_dispatch_lag_seconds", c.lag)
 	c.mu.Unlock()
 	if h != nil {
 		h.Update(max(lag, 0).Seconds())
@@ -200,17 +210,17 @@ func (c *Coordinator) admit(combination scenario.Combination, bounds []float64, 
 	return in
 }
 
-// region returns the histogram of a region's dispatch lag, or nil where the cap does not allow a new one. The caller holds the lock.
-func (c *Coordinator) region(name string) *metrics.PrometheusHistogram {
-	if h, ok := c.lag[name]; ok {
+// region returns a region's histogram of one kind of lag, or nil where the cap does not allow a new one. The caller holds the lock.
+func (c *Coordinator) region(name, metric string, known map[string]*metrics.PrometheusHistogram) *metrics.PrometheusHistogram {
+	if h, ok := known[name]; ok {
 		return h
 	}
 	bounds := lagBuckets()
 	if !c.reserve(len(bounds) + 3) {
 		return nil
 	}
-	h := c.set.GetOrCreatePrometheusHistogramExt(fullName("lastmile_dispatch_lag_seconds", labels(nil).with("region", name)), bounds)
-	c.lag[name] = h
+	h := c.set.GetOrCreatePrometheusHistogramExt(fullName(metric, labels(nil).with("region", name)), bounds)
+	known[name] = h
 	return h
 }
 

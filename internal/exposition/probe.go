@@ -27,6 +27,13 @@ type ProbeStats struct {
 	LastHeartbeat                      time.Time     // when the hub last answered one; zero = never
 	ClockOffset                        time.Duration // our clock less the coordinator's
 	BrowserAvailable                   bool
+	ArtefactBytes                      int64 // kept on this machine
+	ArtefactFiles                      int
+	ArtefactsDropped, ArtefactsExpired int64   // files deleted to make room, or for their age
+	ArtefactErrors                     int64   // files that could not be stored or deleted
+	BoundCores, BusyCores              float64 // that browser runs may take on this machine, and that all runs do
+	Waiting                            int     // runs that wait for room on this machine
+	Refused                            int64   // runs that found none in time
 }
 
 // Probe writes a probe's metrics. It is safe for concurrent use.
@@ -56,6 +63,15 @@ func (s *sheet) worker(from *ProbeSources, stats ProbeStats) {
 	s.int("lastmile_worker_assignments_repeated_total", l, stats.Repeated)
 	s.int("lastmile_worker_slots", l, int64(stats.Slots))
 	s.int("lastmile_worker_busy_slots", l, int64(stats.Running))
+	s.float("lastmile_worker_admission_bound_cores", l, stats.BoundCores)
+	s.float("lastmile_worker_admission_busy_cores", l, stats.BusyCores)
+	s.int("lastmile_worker_admission_waiting_runs", l, int64(stats.Waiting))
+	s.int("lastmile_worker_admission_refused_total", l, stats.Refused)
+	s.int("lastmile_worker_artefact_bytes", l, stats.ArtefactBytes)
+	s.int("lastmile_worker_artefact_files", l, int64(stats.ArtefactFiles))
+	s.int("lastmile_worker_artefacts_deleted_total", l.with("reason", "room"), stats.ArtefactsDropped)
+	s.int("lastmile_worker_artefacts_deleted_total", l.with("reason", "age"), stats.ArtefactsExpired)
+	s.int("lastmile_worker_artefact_errors_total", l, stats.ArtefactErrors)
 	s.int("lastmile_worker_spool_results", l, int64(stats.Spooled))
 	s.int("lastmile_worker_spool_corrupt_total", l, stats.SpoolCorrupt)
 	s.int("lastmile_worker_spool_errors_total", l, stats.SpoolErrors)

@@ -49,7 +49,7 @@ func (h house) checkImports(sources []source) []string {
 				switch {
 				case !known:
 					report(s, "imports %s, which stands on no step of the table in internal/floors", imported)
-				case !s.test && (target == fitting || target == part) && !within(s.dir, path.Dir(dir)):
+				case !s.test && (target == fitting || target == part || target == wing) && !within(s.dir, path.Dir(dir)):
 					report(s, "imports %s, a part of %s, which alone may import it", imported, path.Dir(dir))
 				case !s.test && target >= step:
 					report(s, "imports %s: got step %d imported by step %d, want a lower step", imported, target, step)

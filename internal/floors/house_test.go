@@ -32,6 +32,7 @@ const (
 	wire
 	fitting // the small parts of a room
 	part    // a part of a room, which alone imports its parts
+	wing    // a part of a room that is made of its other parts
 	room
 	roof
 	ridge // the coordinator's demo runs the probe's program in its own process
@@ -68,9 +69,14 @@ func lastmile() house {
 			"internal/worker":       room,
 
 			"internal/browser/chromium": fitting,
+			"internal/browser/keyboard": fitting,
 			"internal/browser/traffic":  fitting,
+			"internal/browser/vitals":   fitting,
+			"internal/browser/elements": part,
+			"internal/browser/hand":     part,
 			"internal/browser/picture":  part,
 			"internal/browser/tab":      part,
+			"internal/browser/steps":    wing,
 
 			"internal/httprunner/h3": fitting,
 
@@ -92,6 +98,7 @@ func lastmile() house {
 			"internal/bus/embedded": strand,
 			"internal/bus/objects":  strand,
 			"internal/har":          wire,
+			"internal/report":       wire,
 
 			"internal/shortage": fitting,
 
@@ -101,6 +108,7 @@ func lastmile() house {
 			"internal/scenario/rules": run,
 
 			"internal/cachestate": ground,
+			"internal/device":     ground,
 			"internal/netprofile": ground,
 			"internal/slo":        ground,
 			"internal/vars":       ground,

@@ -67,13 +67,13 @@ func TestChecksFindFaults(t *testing.T) {
 		}},
 		{"rooms import each other", imports, files{
 			"internal/kitchen/a.go": `package kitchen; import _ "cottage/internal/bath"`,
-		}, []string{"internal/kitchen/a.go: imports cottage/internal/bath: got step 6 imported by step 6, want a lower step"}},
+		}, []string{"internal/kitchen/a.go: imports cottage/internal/bath: got step 8 imported by step 8, want a lower step"}},
 		{"the ground imports a room", imports, files{
 			"internal/floor/a.go": `package floor; import _ "cottage/internal/bath"`,
-		}, []string{"got step 6 imported by step 0"}},
+		}, []string{"got step 8 imported by step 0"}},
 		{"a build constraint hides nothing", imports, files{
 			"internal/floor/a_plan9.go": "//go:build never\n\npackage floor; import _ \"cottage/internal/bath\"",
-		}, []string{"got step 6 imported by step 0"}},
+		}, []string{"got step 8 imported by step 0"}},
 		{"tests may import upwards", imports, files{
 			"internal/floor/a_test.go": `package floor; import (_ "cottage/internal/bath"; _ "example.com/stove")`,
 		}, nil},

@@ -67,6 +67,8 @@ func (e *exchange) attempt(ctx context.Context) (*response, error) {
 		r.opaque = err
 	} else if err != nil {
 		r.broken = causef(runs.ClassScript, "%s", err)
+	} else {
+		e.hop.request.Exchange.BodyBytes = int64(len(r.body))
 	}
 	e.settle(r.broken)
 	e.out.Cause = r.assertions()
@@ -87,7 +89,8 @@ func (e *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	h := &hop{request: runs.Request{
-		Step: e.plan.step.ID, URL: bareURL(req.URL), Method: req.Method, Cache: cachestate.Classify(nil),
+		Step: e.plan.step.ID, URL: bareURL(req.URL), Method: req.Method, Cache: cachestate.Classify(nil), StartedAt: time.Now(),
+		Exchange: &runs.Exchange{URL: req.URL.String(), RequestHeaders: req.Header.Clone(), RequestBytes: max(req.ContentLength, 0), BodyBytes: -1},
 	}}
 	e.hop, e.sent = h, append(e.sent, req)
 	resp, err := e.session.transports.of(e.plan.step.Protocol).RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), h.hooks())))
@@ -160,6 +163,9 @@ func (h *hop) read(resp *http.Response) {
 		q.Protocol = fmt.Sprintf("h%d", resp.ProtoMajor)
 	}
 	q.Cache = cachestate.Classify(resp.Header)
+	x := q.Exchange
+	x.ResponseHeaders, x.MIME = resp.Header, resp.Header.Get("Content-Type")
+	_, x.StatusText, _ = strings.Cut(resp.Status, " ")
 	size := len(resp.Proto + " " + resp.Status + "\r\n\r\n")
 	for name, values := range resp.Header {
 		for _, value := range values {

@@ -76,7 +76,7 @@ func TestHTTP3CrossesTheLink(t *testing.T) {
 	if err != nil || done.State != runs.StepPassed {
 		t.Fatalf("got %+v, %+v and %v, want passed", done, done.Cause, err)
 	}
-	request := session.Close()[0]
+	request := session.Close().Requests[0]
 	if request.Protocol != "h3" || request.Bytes < 200_000 {
 		t.Errorf("got %s and %d bytes, want h3 and all of the body", request.Protocol, request.Bytes)
 	}

@@ -460,7 +460,7 @@ func TestRunsAtTheSameTime(t *testing.T) {
 					t.Errorf("got %+v %v, want passed", got, err)
 				}
 			}
-			if n := len(session.Close()); n != 10 {
+			if n := len(session.Close().Requests); n != 10 {
 				t.Errorf("got %d requests, want 10", n)
 			}
 		})

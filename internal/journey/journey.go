@@ -51,39 +51,25 @@ type Runner struct {
 	probe   string
 	connect Connect
 	secrets Secrets
+	options Options
+}
+
+// Options tune a Runner. The zero value keeps nothing of a run beside its result.
+type Options struct {
+	Keeper  Keeper // nil = no artefacts are made
+	Version string // of the program, for the artefacts that name their maker
 }
 
 // New returns a runner whose results carry the probe's name.
-func New(log *slog.Logger, probe string, connect Connect, secrets Secrets) *Runner {
-	return &Runner{log: log, probe: probe, connect: connect, secrets: secrets}
+func New(log *slog.Logger, probe string, connect Connect, secrets Secrets, options Options) *Runner {
+	return &Runner{log: log, probe: probe, connect: connect, secrets: secrets, options: options}
 }
 
 // Run executes the assignment and always returns a result: passed, degraded or failed where the service was measured, invalid
 // where it was not: one over a link that was not the one named is not. It ends at the assignment's deadline, or after the scenario's
 // timeout if that comes first; making the network and opening sessions do not count against the timeout.
 func (r *Runner) Run(ctx context.Context, a *runs.Assignment) runs.Result {
-	started := time.Now()
-	result := r.Blank(a)
-	result.StartedAt = started.UTC()
-	secrets, err := r.resolve(a)
-	if err != nil {
-		return invalidate(result, err)
-	}
-	access, err := r.open(ctx, a)
-	if err != nil {
-		return invalidate(result, err)
-	}
-	run := &run{
-		a:         a,
-		access:    access,
-		started:   started,
-		opening:   time.Since(started),
-		scope:     a.Scenario.Scope(a.Combination(), string(a.RunID), secrets),
-		result:    result,
-		executors: map[bool]Executor{},
-	}
-	run.steps(ctx)
-	return run.finish()
+	return r.RunAfter(ctx, a, func(context.Context) error { return nil }, func(*runs.Result) {})
 }
 
 // open makes the run's network. One that comes too late for any step is our fault, too.
@@ -166,12 +152,14 @@ type run struct {
 	a         *runs.Assignment
 	access    Access
 	started   time.Time
-	opening   time.Duration // spent on making the network and opening sessions, which is ours
+	opening   time.Duration // spent on opening sessions in the run's time, which is ours
 	cleanup   time.Time     // when cleaning up must end; zero until the run's own time is up
 	scope     *vars.Scope
 	result    runs.Result
 	executors map[bool]Executor
 	fault     error
+	film      []runs.Picture
+	lost      error // why artefacts are missing
 }
 
 // end is when the run's own time is up.
@@ -239,6 +227,9 @@ func (r *run) step(ctx context.Context, step *scenario.Step) {
 		r.fault = err
 		r.result.Cause = done.Cause
 	}
+	if err == nil {
+		r.photograph(ctx, &done)
+	}
 	checkBudget(&done, step.Budget)
 	r.account(&done, step)
 	r.result.Steps = append(r.result.Steps, done)
@@ -297,33 +288,6 @@ func (r *run) executor(ctx context.Context, browser bool) (Executor, error) {
 	return e, nil
 }
 
-// checkBudget degrades a passed step that cost more than its budget allows.
-func checkBudget(done *runs.Step, budget *scenario.Budget) {
-	if budget == nil || done.State != runs.StepPassed {
-		return
-	}
-	breach := func(format string, args ...any) {
-		done.State = runs.StepDegraded
-		done.Warnings = append(done.Warnings, fmt.Sprintf(format, args...))
-	}
-	if limit := milliseconds(budget.Duration.D()); limit > 0 && done.DurationMS > limit {
-		breach("duration: got %.0f ms, want at most %.0f ms", done.DurationMS, limit)
-	}
-	if limit := milliseconds(budget.LCP.D()); limit > 0 {
-		switch {
-		case done.Vitals == nil || done.Vitals.LCP == nil:
-			done.Warnings = append(done.Warnings, "lcp: the page reported none, so its budget was not checked")
-		case *done.Vitals.LCP > limit:
-			breach("lcp: got %.0f ms, want at most %.0f ms", *done.Vitals.LCP, limit)
-		}
-	}
-	if budget.Bytes > 0 && done.Bytes > int64(budget.Bytes) {
-		breach("bytes: got %d, want at most %d", done.Bytes, int64(budget.Bytes))
-	}
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
 // account lets a step's outcome bear on the run's. The first failure is the run's cause.
 func (r *run) account(done *runs.Step, step *scenario.Step) {
 	switch {
@@ -345,7 +309,7 @@ func (r *run) degrade(step, detail string) {
 }
 
 // finish closes the sessions and the network, and completes the result.
-func (r *run) finish() runs.Result {
+func (r *run) finish() {
 	for _, browser := range []bool{true, false} {
 		if e, ok := r.executors[browser]; ok {
 			r.add(e.Close())
@@ -362,7 +326,6 @@ func (r *run) finish() runs.Result {
 	r.result.DurationMS = math.Round(r.result.DurationMS*1000) / 1000
 	r.result.Summarise()
 	r.redact()
-	return r.result
 }
 
 // add puts what came of a session into the result.
@@ -376,7 +339,13 @@ func (r *run) add(trail runs.Trail) {
 	r.result.Requests = append(r.result.Requests, trail.Requests...)
 	r.result.Navigations = append(r.result.Navigations, trail.Navigations...)
 	r.result.Console = append(r.result.Console, trail.Console...)
+	for i := range r.result.Steps {
+		if late, ok := trail.Vitals[r.result.Steps[i].ID]; ok {
+			r.result.Steps[i].Vitals = &late
+		}
+	}
 	r.result.Tainted = append(r.result.Tainted, trail.Tainted...)
+	r.film = append(r.film, trail.Film...)
 	if trail.Load != nil {
 		r.result.Load = trail.Load
 	}
@@ -446,7 +415,23 @@ func (r *run) redact() {
 	for i := range r.result.Requests {
 		request := &r.result.Requests[i]
 		request.URL = r.scope.Redact(request.URL)
+		request.RedirectedTo = r.scope.Redact(request.RedirectedTo)
 		request.Error = r.scope.Redact(request.Error)
 		request.ServedRegion = r.scope.Redact(request.ServedRegion) // what a header of the target says
 	}
+	for i := range r.result.Navigations {
+		r.result.Navigations[i].URL = r.scope.Redact(r.result.Navigations[i].URL)
+	}
+	for i := range r.result.Console {
+		message := &r.result.Console[i]
+		message.URL = r.scope.Redact(message.URL)
+		message.Text = shorten(r.scope.Redact(message.Text)) // a secret that is cut in two would not be found
+	}
+}
+
+// maxConsoleText is how many bytes are kept of what a page says on its console.
+const maxConsoleText = 500
+
+func shorten(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), maxConsoleText)], "")
 }

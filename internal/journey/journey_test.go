@@ -104,7 +104,7 @@ func over(a *access, secrets map[string]string) *Runner {
 			return "", errors.New("not set")
 		}
 		return vars.Secret(value), nil
-	})
+	}, Options{})
 }
 
 func TestPassedRunSumsItsSteps(t *testing.T) {
@@ -261,7 +261,7 @@ func TestOpeningIsNotTheServicesTime(t *testing.T) {
 			time.Sleep(connecting)
 			return network, nil
 		}
-		r := New(slog.New(slog.DiscardHandler), "probe-1", connect, nil)
+		r := New(slog.New(slog.DiscardHandler), "probe-1", connect, nil, Options{})
 		step := scenario.Step{ID: "slow", Type: scenario.StepNavigate, URL: "http://shop/", Timeout: scenario.Duration(time.Minute)}
 
 		opening = 5 * time.Second
@@ -387,7 +387,7 @@ func TestNetworkThatCannotBeMadeIsInvalid(t *testing.T) {
 	connect := func(context.Context, *runs.Assignment) (Access, error) {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: errors.New("no more descriptors")}
 	}
-	got := New(slog.New(slog.DiscardHandler), "probe-1", connect, nil).Run(t.Context(), assignment(httpStep("home")))
+	got := New(slog.New(slog.DiscardHandler), "probe-1", connect, nil, Options{}).Run(t.Context(), assignment(httpStep("home")))
 	if got.State != runs.StateInvalid || got.Cause.Class != runs.ClassProbe || got.Link.Mode != runs.LinkNone {
 		t.Errorf("got %s %+v over %q, want invalid: probe over an unavailable link", got.State, got.Cause, got.Link.Mode)
 	}

@@ -32,9 +32,12 @@ type account struct {
 	defined         bool
 	budget          budget
 	routing         *scenario.Routing
+	schedule        scenario.Schedule
 	slots           map[int64]*slot
-	first           time.Time // the earliest slot that was ever opened
-	planned         time.Time // the earliest slot that was planned, not read back
+	ahead           map[int64]time.Time // slots that are planned and were not due when last looked at: their deadlines
+	first           time.Time           // the earliest slot that was ever opened
+	planned         time.Time           // the earliest slot that was planned, not read back
+	reached         time.Time           // the latest one
 	forgottenBefore time.Time
 	counts          runs.StateCounts      // of the slots as they stand
 	reasons         map[runs.Reason]int64 // of the missing and skipped slots as they stand
@@ -44,6 +47,7 @@ type account struct {
 	duplicates      int64
 	unscheduled     int64
 	amended         int64 // missing or skipped, then reported after all
+	tainted         int64 // measured, with times that are not to be trusted
 	history         slo.History
 	samples         []sample
 	cache           map[cachestate.State]int64
@@ -68,6 +72,7 @@ func newAccount(c scenario.Combination) *account {
 	return &account{
 		combination: c,
 		slots:       map[int64]*slot{},
+		ahead:       map[int64]time.Time{},
 		counts:      runs.StateCounts{},
 		reasons:     map[runs.Reason]int64{},
 		entered:     runs.StateCounts{},
@@ -89,6 +94,25 @@ func (a *account) open(at, deadline time.Time) *slot {
 	a.entered[runs.StatePending]++
 	a.history.Add(at, s.state.Counts())
 	return s
+}
+
+// find returns the slot, opened if it was not due: it has come to its end by another clock; nil where there is none.
+func (a *account) find(at time.Time) *slot {
+	if deadline, ok := a.ahead[at.Unix()]; ok {
+		delete(a.ahead, at.Unix())
+		return a.open(at, deadline)
+	}
+	return a.slots[at.Unix()]
+}
+
+// arrive opens the slots that are due by now.
+func (a *account) arrive(now time.Time) {
+	for at, deadline := range a.ahead {
+		if at <= now.Unix() {
+			delete(a.ahead, at)
+			a.open(time.Unix(at, 0).UTC(), deadline)
+		}
+	}
 }
 
 // raise moves a slot to a higher state, and its counts with it.
@@ -115,11 +139,13 @@ func (a *account) measure(r *runs.Result) {
 			a.last, a.lastSlot = r.Cause, r.Slot
 		}
 	}
-	if r.State == runs.StatePassed || r.State == runs.StateDegraded {
-		a.sample(sample{slot: r.Slot, duration: r.Duration()})
-	}
 	if !r.State.Measured() {
 		return
+	}
+	if len(r.Tainted) > 0 { // its times are not the service's
+		a.tainted++
+	} else if r.State != runs.StateFailed {
+		a.sample(sample{slot: r.Slot, duration: r.Duration()})
 	}
 	for state, n := range r.Cache.ByState {
 		a.cache[state] += int64(n)
@@ -170,6 +196,11 @@ type timedSlot struct {
 
 // precedes reports whether a slot is from before all that this ledger saw planned.
 func (a *account) precedes(at time.Time) bool { return a.planned.IsZero() || at.Before(a.planned) }
+
+// follows reports whether a slot is one of the schedule's that has not been planned yet.
+func (a *account) follows(at time.Time) bool {
+	return at.After(a.reached) && a.schedule.Next(a.combination, at.Add(-time.Second)).Equal(at)
+}
 
 // unsettled lists the slots with a deadline before limit whose minute has not been closed yet, or was closed without them.
 func (a *account) unsettled(limit, lastClosed time.Time) []timedSlot {

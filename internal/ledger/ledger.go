@@ -40,6 +40,7 @@ func (l *Ledger) Define(scenarios []scenario.Scenario) {
 			a := l.account(c)
 			a.budget = newBudget(s, c)
 			a.routing = s.Routing
+			a.schedule = s.Schedule
 			a.defined = true
 		}
 	}
@@ -55,7 +56,7 @@ func (l *Ledger) account(c scenario.Combination) *account {
 	return a
 }
 
-// Plan enters a slot that is due. Planning it again changes nothing.
+// Plan enters a slot that is due, or will be soon: it counts from its own time on. Planning it again changes nothing.
 func (l *Ledger) Plan(c scenario.Combination, slot, deadline time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -63,11 +64,14 @@ func (l *Ledger) Plan(c scenario.Combination, slot, deadline time.Time) {
 	if a.planned.IsZero() || slot.Before(a.planned) {
 		a.planned = slot
 	}
+	if slot.After(a.reached) {
+		a.reached = slot
+	}
 	if s, ok := a.slots[slot.Unix()]; ok {
 		s.deadline = deadline // a result that was read back first did not know it
 		return
 	}
-	a.open(slot, deadline)
+	a.ahead[slot.Unix()] = deadline
 }
 
 // Outcome says what became of a report.
@@ -82,7 +86,8 @@ const (
 
 // Result enters a run's result. Within replay (the streams being read back at start) a result opens its own slot, because the
 // plan that led to it was made before this ledger existed; afterwards that holds for slots before the first one that was planned
-// since, and any other result without a slot is unscheduled.
+// since, and for those of the schedule, which an earlier coordinator ordered and this one is about to plan. Any other result without a
+// slot is unscheduled.
 func (l *Ledger) Result(r *runs.Result, replay bool) Outcome {
 	if r.Trigger != runs.TriggerSchedule {
 		return Unscheduled
@@ -93,9 +98,9 @@ func (l *Ledger) Result(r *runs.Result, replay bool) Outcome {
 		return Unscheduled
 	}
 	a := l.account(r.Combination())
-	slot, ok := a.slots[r.Slot.Unix()]
-	if !ok {
-		if !replay && !a.precedes(r.Slot) || r.Slot.Before(a.forgottenBefore) {
+	slot := a.find(r.Slot)
+	if slot == nil {
+		if !replay && !a.precedes(r.Slot) && !a.follows(r.Slot) || r.Slot.Before(a.forgottenBefore) {
 			a.unscheduled++
 			return Unscheduled
 		}
@@ -126,8 +131,8 @@ func (l *Ledger) Verdict(v *runs.Verdict) {
 			continue
 		}
 		a := l.account(c)
-		slot, ok := a.slots[at.Unix()]
-		if !ok {
+		slot := a.find(at)
+		if slot == nil {
 			if at.Before(a.forgottenBefore) {
 				continue
 			}
@@ -162,13 +167,13 @@ func (l *Ledger) First(c scenario.Combination) (slot time.Time, ok bool) {
 	return a.first, true
 }
 
-// Pending counts the slots that have no end yet.
+// Pending counts the slots that have no end yet, those that are not due yet included.
 func (l *Ledger) Pending() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var n int64
 	for _, a := range l.accounts {
-		n += a.counts[runs.StatePending]
+		n += a.counts[runs.StatePending] + int64(len(a.ahead))
 	}
 	return n
 }
@@ -189,6 +194,7 @@ func (l *Ledger) Closable(now time.Time, grace time.Duration, w Witness) []runs.
 	limit := now.Add(-grace).Truncate(time.Minute) // minutes before this one are over
 	due := map[string]map[int64]*runs.Verdict{}
 	for c, a := range l.accounts {
+		a.arrive(now)
 		a.forget(now)
 		if due[c.Region] == nil {
 			due[c.Region] = map[int64]*runs.Verdict{}

@@ -16,6 +16,7 @@ func (l *Ledger) Accounts(now time.Time) []runs.Account {
 	defer l.mu.Unlock()
 	accounts := make([]runs.Account, 0, len(l.accounts))
 	for _, a := range l.accounts {
+		a.arrive(now)
 		accounts = append(accounts, a.row(now))
 	}
 	slices.SortFunc(accounts, func(a, b runs.Account) int {
@@ -41,6 +42,7 @@ func (a *account) row(now time.Time) runs.Account {
 		Duplicates:  a.duplicates,
 		Unscheduled: a.unscheduled,
 		Amended:     a.amended,
+		Tainted:     a.tainted,
 		Cache:       maps.Clone(a.cache),
 		Latency:     map[time.Duration]runs.Latency{},
 		Last:        a.last,

@@ -36,6 +36,7 @@ type Account struct {
 	Duplicates  int64
 	Unscheduled int64
 	Amended     int64 // missing or skipped, then reported after all
+	Tainted     int64 // measured on a machine or in a browser whose times are not to be trusted: not in Latency
 	Cache       map[cachestate.State]int64
 	Served      []Served
 	Latency     map[time.Duration]Latency // by window: see LatencyWindows

@@ -31,11 +31,12 @@ type Result struct {
 	Cache      Cache     `json:"cache"`
 	Link       Link      `json:"link"`
 
-	Navigations []Navigation     `json:"navigations,omitempty"` // of the browser, in order
-	Console     []ConsoleMessage `json:"console,omitempty"`     // warnings and errors of pages, uncaught exceptions included; bounded
-	Artefacts   []Artefact       `json:"artefacts,omitempty"`
-	Load        *Load            `json:"load,omitempty"`    // what the run and its machine were busy with
-	Tainted     []string         `json:"tainted,omitempty"` // why the run's times are not to be trusted: it counts for availability, not for latency
+	Navigations   []Navigation     `json:"navigations,omitempty"` // of the browser, in order
+	Console       []ConsoleMessage `json:"console,omitempty"`     // warnings and errors of pages, uncaught exceptions included; bounded
+	Artefacts     []Artefact       `json:"artefacts,omitempty"`
+	ArtefactError string           `json:"artefact_error,omitempty"` // why an artefact that was to be kept is not there; redacted
+	Load          *Load            `json:"load,omitempty"`           // what the run and its machine were busy with
+	Tainted       []string         `json:"tainted,omitempty"`        // why the run's times are not to be trusted: it counts for availability, not for latency
 }
 
 // Navigation is one document, or one soft navigation (history.pushState after a person's action), that the main frame showed.
@@ -138,6 +139,7 @@ const (
 // Picture is what a browser showed.
 type Picture struct {
 	Kind ArtefactKind // screenshot or filmstrip
+	Step string       // during which it was taken
 	At   time.Time
 	JPEG []byte // what must not show is covered
 }
@@ -153,8 +155,8 @@ const (
 	StepSkipped  StepState = "skipped"
 )
 
-// Vitals are web vitals: a step's are those of the last navigation it led to, or where it led to none, of what was done in it (INP, CLS).
-// nil where the page did not report one.
+// Vitals are web vitals: a step's are those of the last navigation it led to, or where it led to none, CLS while it ran. INP is of what
+// was done in the step, where anything was. nil where the page did not report one.
 type Vitals struct {
 	TTFB *float64 `json:"ttfb_ms,omitempty"`
 	FCP  *float64 `json:"fcp_ms,omitempty"`
@@ -189,9 +191,11 @@ type Request struct {
 type Trail struct {
 	Requests    []Request
 	Navigations []Navigation
+	Vitals      map[string]Vitals // by step, in place of what the step said: a page tells how it took a click when it has been painted again
 	Console     []ConsoleMessage
 	Load        *Load // nil = nothing to tell
 	Tainted     []string
+	Film        []Picture // the filmstrip, in order
 }
 
 // Exchange is what only a HAR has of a request. Nothing in it is redacted.

@@ -122,6 +122,7 @@ func TestSubject(t *testing.T) {
 	for want, a := range map[string]Assertion{
 		"": {Not: true}, "status": {Status: StatusSet{"200"}}, "header": {Header: "x", Contains: "y"}, "json": {JSON: "$.a"}, "body": {Body: "x"},
 		"cache": {Cache: Strings{"hit"}}, "title": {Title: "x"}, "url": {URL: "x"}, "visible": {Visible: "x"}, "hidden": {Hidden: "x"},
+		"text": {Text: "x", AtLeast: new(1.0)}, "count": {Count: "x"}, "expression": {Expression: "x"}, "consoleErrors": {ConsoleErrors: new(0)}, "failedRequests": {FailedRequests: new(0)},
 	} {
 		if got := a.Subject(); got != want {
 			t.Errorf("subject of %+v: got %q, want %q", a, got, want)

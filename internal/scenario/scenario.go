@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"lastmile/internal/device"
 	"lastmile/internal/netprofile"
 	"lastmile/internal/slo"
 )
@@ -47,6 +48,7 @@ type Scenario struct {
 	Regions     Strings                    `json:"regions"`
 	Networks    []string                   `json:"networks,omitempty"`
 	Engine      Engine                     `json:"engine,omitempty"`
+	Settle      *Duration                  `json:"settle,omitempty"` // what pages get to become quiet after a navigation, and at the end; absent = 2 s
 	Device      string                     `json:"device,omitempty"`
 	Locale      string                     `json:"locale,omitempty"`   // of browser steps, a BCP 47 tag such as de-CH; empty = en-US
 	Timezone    string                     `json:"timezone,omitempty"` // of browser steps, an IANA name; empty = the machine's
@@ -185,6 +187,18 @@ func (s *Scenario) StartWindow() time.Duration {
 	return min(s.Schedule.Period()/2, maxStartWindow)
 }
 
+// browserLead is how long it takes a busy machine to make a network and start a browser.
+const browserLead = 5 * time.Second
+
+// Lead is how long before its slot a run is ordered, so that its browser is up when it is due: at most half the schedule's period,
+// and nothing where there is no browser to start.
+func (s *Scenario) Lead() time.Duration {
+	if !s.NeedsBrowser() {
+		return 0
+	}
+	return min(s.Schedule.Period()/2, browserLead)
+}
+
 // Revision is a short hash of the whole definition: two scenarios with the same revision run the same journey.
 func (s *Scenario) Revision() string {
 	body, err := json.Marshal(s)
@@ -213,7 +227,7 @@ type Fleet struct {
 }
 
 // Devices lists the names of the devices that browser steps can emulate.
-func Devices() []string { return []string{"desktop", "moto-g-power"} }
+func Devices() []string { return device.Names() }
 
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 

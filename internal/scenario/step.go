@@ -94,7 +94,7 @@ type Step struct {
 	Budget   *Budget              `json:"budget,omitempty"`
 	Always   bool                 `json:"always,omitempty"`   // runs after a failure too
 	Optional bool                 `json:"optional,omitempty"` // its failure does not fail the run
-	Settle   *Duration            `json:"settle,omitempty"`   // what the page gets to become quiet; absent = 2 s after a navigation, else nothing
+	Settle   *Duration            `json:"settle,omitempty"`   // what the page gets to become quiet; absent = the scenario's settle after a navigation, else nothing
 	Recorder map[string]any       `json:"recorder,omitempty"` // what a recording had that is nothing here: kept for export
 
 	Target         string          `json:"target,omitempty"` // "main" (default), or the URL of a popup or of a frame of another site
@@ -115,8 +115,8 @@ type Step struct {
 	Operator          string            `json:"operator,omitempty"`   // waitForElement: ">=" (default), "==", "<="
 	Count             *int              `json:"count,omitempty"`      // waitForElement: how many; default 1
 	Visible           *bool             `json:"visible,omitempty"`    // waitForElement: absent = do not care
-	Attributes        map[string]string `json:"attributes,omitempty"` // waitForElement: only elements that have these
-	Properties        map[string]any    `json:"properties,omitempty"` // waitForElement: only elements whose DOM properties are these
+	Attributes        map[string]string `json:"attributes,omitempty"` // waitForElement: all of those counted must have these
+	Properties        map[string]any    `json:"properties,omitempty"` // waitForElement: all of those counted must have these DOM properties
 	Expression        string            `json:"expression,omitempty"` // waitForExpression: JavaScript, until it is truthy
 	Width             int               `json:"width,omitempty"`      // setViewport, CSS pixels
 	Height            int               `json:"height,omitempty"`

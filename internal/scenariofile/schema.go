@@ -80,6 +80,9 @@ func (s schemer) value(t reflect.Type) object {
 		}
 		return s.structure(t, nil)
 	case reflect.Map:
+		if t.Elem().Kind() == reflect.Interface { // null included
+			return object{"type": "object"}
+		}
 		return object{"type": "object", "additionalProperties": s.value(t.Elem())}
 	case reflect.Slice:
 		return object{"type": "array", "items": s.value(t.Elem())}
@@ -145,21 +148,28 @@ func requiredKeys() map[string][]string {
 		"SLO":           {"name", "objective", "window"},
 		"Poll":          {"every", "for"},
 		"AssertedEvent": {"type"},
+		"Geolocation":   {"latitude", "longitude"},
 	}
 }
 
 // enums are the keys that have a fixed set of values, by Go type and key.
 func enums() map[string]any {
+	when := []scenario.When{scenario.WhenFailed, scenario.WhenAlways, scenario.WhenNever, scenario.WhenConfirming}
 	return map[string]any{
-		"Scenario.apiVersion": []string{scenario.APIVersion},
-		"Scenario.kind":       []scenario.Kind{scenario.KindJourney},
-		"Scenario.engine":     []scenario.Engine{scenario.EngineShell, scenario.EngineFull},
-		"Scenario.device":     scenario.Devices(),
-		"Step.type":           scenario.StepTypes(),
-		"Step.method":         []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"},
-		"Step.protocol":       scenario.Protocols(),
-		"Step.operator":       []string{">=", "==", "<="},
-		"AssertedEvent.type":  []string{"navigation"},
-		"SLO.sli":             []scenario.SLI{scenario.SLIAvailability, scenario.SLILatency, scenario.SLICacheHit, scenario.SLIRouting},
+		"Artefacts.screenshot": when,
+		"Artefacts.har":        when,
+		"Artefacts.filmstrip":  when,
+		"Scenario.apiVersion":  []string{scenario.APIVersion},
+		"Scenario.kind":        []scenario.Kind{scenario.KindJourney},
+		"Scenario.engine":      []scenario.Engine{scenario.EngineShell, scenario.EngineFull},
+		"Scenario.device":      scenario.Devices(),
+		"Step.type":            scenario.StepTypes(),
+		"Step.method":          []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"},
+		"Step.protocol":        scenario.Protocols(),
+		"Step.operator":        []string{">=", "==", "<="},
+		"Step.button":          []string{"primary", "secondary", "auxiliary", "back", "forward"},
+		"Step.deviceType":      []string{"mouse", "pen", "touch"},
+		"AssertedEvent.type":   []string{"navigation"},
+		"SLO.sli":              []scenario.SLI{scenario.SLIAvailability, scenario.SLILatency, scenario.SLICacheHit, scenario.SLIRouting},
 	}
 }

@@ -72,7 +72,7 @@ func TestSchemaAcceptsScenarios(t *testing.T) {
 	if len(files) == 0 {
 		t.Errorf("find scenarios in %s: got none", scenariosDir)
 	}
-	for _, file := range append(files, "testdata/design.yaml") {
+	for _, file := range append(files, "testdata/design.yaml", "testdata/browser.yaml") {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -128,6 +128,13 @@ func TestSchemaRefuses(t *testing.T) {
 		{step, step + "\n  - {type: click, selectors: []}"},
 		{step, step + "\n  - {type: setViewport, width: 3.5, height: 4}"},
 		{step, step + "\n  - {type: waitForElement, selectors: a, operator: '>'}"},
+		{step, step + "\n  - {type: click, selectors: a, button: left}"},
+		{step, step + "\n  - {type: click, selectors: a, frame: [main]}"},
+		{step, step + "\n  - {type: keyDown}"},
+		{step, step + "\n    when: {variable: x}"},
+		{step, step + "\n    recorder: [a]"},
+		{"scenario: shop", "scenario: shop\nartefacts: {har: sometimes}"},
+		{"scenario: shop", "scenario: shop\ngeolocation: {latitude: north}"},
 		{"99%", "99"},
 		{"30d", "30 days"},
 		{"name: a, ", ""},
@@ -262,6 +269,30 @@ func TestSchemaEnums(t *testing.T) {
 		}, "steps.0.operator")
 		if (want != "") != (operator == ">") {
 			t.Errorf("operator %s: got %q", operator, want)
+		}
+	}
+	pointers := func(change func(*scenario.Step)) func(*scenario.Scenario) {
+		return func(s *scenario.Scenario) {
+			s.Steps[0] = scenario.Step{Type: scenario.StepClick, Selectors: scenario.Selectors{{"a"}}}
+			change(&s.Steps[0])
+		}
+	}
+	for _, button := range append(enums()["Step.button"].([]string), "left") {
+		want := validate(pointers(func(s *scenario.Step) { s.Button = button }), "steps.0.button")
+		if (want != "") != (button == "left") {
+			t.Errorf("button %s: got %q", button, want)
+		}
+	}
+	for _, device := range append(enums()["Step.deviceType"].([]string), "finger") {
+		want := validate(pointers(func(s *scenario.Step) { s.DeviceType = device }), "steps.0.deviceType")
+		if (want != "") != (device == "finger") {
+			t.Errorf("device type %s: got %q", device, want)
+		}
+	}
+	for _, when := range append(enums()["Artefacts.har"].([]scenario.When), "sometimes") {
+		want := validate(func(s *scenario.Scenario) { s.Artefacts.HAR = when }, "artefacts.har")
+		if (want != "") != (when == "sometimes") {
+			t.Errorf("artefact kept %s: got %q", when, want)
 		}
 	}
 }

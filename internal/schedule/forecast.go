@@ -13,7 +13,7 @@ type Forecast struct {
 	Region         string     `json:"region"`
 	RunsPerMinute  float64    `json:"runs_per_minute"`
 	BrowserRuns    float64    `json:"browser_runs_per_minute"`
-	WorstCaseSlots float64    `json:"worst_case_slots"` // runs under way at once if every run took its whole timeout
+	WorstCaseSlots float64    `json:"worst_case_slots"` // runs under way at once if every run took its whole timeout, those that wait for their slot included
 	PeakStarts     int        `json:"peak_starts"`      // most runs that start within one second of the horizon
 	Next           []Upcoming `json:"next"`
 }
@@ -69,7 +69,7 @@ func (f *Forecast) add(s *scenario.Scenario, c scenario.Combination, from time.T
 	if s.NeedsBrowser() {
 		f.BrowserRuns += perMinute
 	}
-	f.WorstCaseSlots += perMinute * s.Timeout.D().Minutes()
+	f.WorstCaseSlots += perMinute * (s.Lead() + s.Timeout.D()).Minutes()
 	for _, slot := range slots {
 		starts[slot]++
 		f.Next = append(f.Next, Upcoming{Slot: slot, Combination: c, Pool: s.Pool()})

@@ -1,5 +1,7 @@
 // Package schedule turns the plan into assignments: it knows when each combination of scenario, region and network is due, enters
-// every slot in the ledger, and orders its run on the bus while the slot's start window is open.
+// every slot in the ledger, and orders its run on the bus while the slot's start window is open. A run that needs a browser is ordered
+// some seconds before it is due, its lead, so that the browser's start is not in what is measured; the slot is in the ledger by then,
+// which counts it from its own time on.
 //
 // Order of work for one slot, so that a crash at any point loses nothing: enter it in the ledger, create its job on the bus
 // (create-once, so a repeat after a restart does nothing), and only later move the region's cursor past it. After a restart the
@@ -55,9 +57,9 @@ type Plan struct {
 
 // Options tune a scheduler; the zero value is useful.
 type Options struct {
-	InFlight       int           // dispatches at once; default 64
-	CursorEvery    time.Duration // default 5 s
-	DispatchLagged func(region string, lag time.Duration)
+	InFlight       int                                    // dispatches at once; default 64
+	CursorEvery    time.Duration                          // default 5 s
+	DispatchLagged func(region string, lag time.Duration) // told of each job how long after its time it was created
 }
 
 // Scheduler dispatches due slots. Make one for each run of the program.
@@ -72,7 +74,7 @@ type Scheduler struct {
 	mu           sync.Mutex
 	inFlight     map[runs.ID]time.Time // slots being ordered, and those whose order a shutdown cut off
 	undispatched map[runs.ID]time.Time // given up -> deadline
-	next         time.Time             // the earliest slot that is not in the book; zero before Run knows
+	next         time.Time             // when the next slot will be entered; zero before Run knows
 	ended        bool                  // no slot will be entered any more
 	failures     atomic.Int64
 }
@@ -142,7 +144,7 @@ func (s *Scheduler) proceed(queue *agenda) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended = len(*queue) == 0; !s.ended {
-		s.next = (*queue)[0].slot
+		s.next = (*queue)[0].orderAt()
 	}
 }
 
@@ -153,7 +155,8 @@ func (s *Scheduler) end() {
 }
 
 // Entered returns the time, no later than now, before which every slot is in the book; zero before Run has looked at the plan.
-// Nobody may close a minute that is not over by then: slots of it may still be entered.
+// Nobody may close a minute that is not over by then: slots of it may still be entered. Slots are entered at their own time or before, so that
+// all before the time at which the next is to be entered are there.
 func (s *Scheduler) Entered(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,7 +186,7 @@ func (s *Scheduler) handle(ctx context.Context, work *errgroup.Group, e entry, c
 	s.inFlight[a.RunID] = a.Slot
 	s.mu.Unlock()
 	work.Go(func() error {
-		s.order(ctx, a)
+		s.order(ctx, a, e.orderAt())
 		return nil
 	})
 }
@@ -196,14 +199,14 @@ const (
 // order creates the job, again and again until the start window closes. Creating is idempotent, so an attempt whose answer was
 // lost does no harm. A shutdown lets the attempt under way finish; a slot that it cuts off all the same stays in flight, so that the
 // cursor does not pass it and the next start finds it again.
-func (s *Scheduler) order(ctx context.Context, a runs.Assignment) {
+func (s *Scheduler) order(ctx context.Context, a runs.Assignment, due time.Time) {
 	window, cancel := context.WithDeadline(context.WithoutCancel(ctx), a.StartBy)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(finalWork, cancel) })()
 	for {
 		_, err := s.dispatch.Dispatch(window, a)
 		if err == nil {
-			s.opts.DispatchLagged(a.Region, time.Since(a.Slot))
+			s.opts.DispatchLagged(a.Region, time.Since(due))
 			s.landed(a.RunID)
 			return
 		}
@@ -289,8 +292,8 @@ func (s *Scheduler) loadCursors(ctx context.Context) (map[string]*cursor, error)
 	return out, nil
 }
 
-// saveCursors moves each region's cursor to the last time before which every slot has been dispatched or given up. Being behind only
-// means that slots are created again, which does nothing.
+// saveCursors moves each region's cursor to the last time before which every slot has been dispatched or given up, and which is over:
+// it does not go ahead with the leads, which differ. Being behind only means that slots are created again, which does nothing.
 func (s *Scheduler) saveCursors(ctx context.Context, cursors map[string]*cursor, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, finalWork)
 	defer cancel()
@@ -349,10 +352,14 @@ type entry struct {
 	combination scenario.Combination
 	network     netprofile.Profile
 	window      time.Duration
+	lead        time.Duration
 	slot        time.Time
 }
 
-// agenda is a heap of entries, earliest slot first.
+// orderAt is when the slot is to be entered and its run ordered.
+func (e *entry) orderAt() time.Time { return e.slot.Add(-e.lead) }
+
+// agenda is a heap of entries, the one to be ordered first at the top.
 type agenda []entry
 
 // queue fills the agenda: combinations that were planned before go on where the books end, new ones begin at now.
@@ -360,7 +367,7 @@ func (s *Scheduler) queue(now time.Time, cursors map[string]*cursor) *agenda {
 	q := &agenda{}
 	for i := range s.plan.Scenarios {
 		sc := &s.plan.Scenarios[i]
-		window := sc.StartWindow()
+		window, lead := sc.StartWindow(), sc.Lead()
 		for _, c := range sc.Combinations() {
 			from := now
 			if first, ok := s.book.First(c); ok && !first.After(now) {
@@ -380,7 +387,7 @@ func (s *Scheduler) queue(now time.Time, cursors map[string]*cursor) *agenda {
 				continue
 			}
 			if next := sc.Schedule.Next(c, from); !next.IsZero() {
-				*q = append(*q, entry{scenario: sc, combination: c, network: network, window: window, slot: next})
+				*q = append(*q, entry{scenario: sc, combination: c, network: network, window: window, lead: lead, slot: next})
 			}
 		}
 	}
@@ -395,10 +402,10 @@ func (q *agenda) wait(now time.Time) time.Duration {
 	if len(*q) == 0 {
 		return idleWait
 	}
-	return (*q)[0].slot.Sub(now)
+	return (*q)[0].orderAt().Sub(now)
 }
 
-func (q *agenda) due(now time.Time) bool { return len(*q) > 0 && !(*q)[0].slot.After(now) }
+func (q *agenda) due(now time.Time) bool { return len(*q) > 0 && !(*q)[0].orderAt().After(now) }
 
 // pop takes the earliest entry and puts the combination's next slot in its place.
 func (q *agenda) pop() entry {
@@ -416,7 +423,7 @@ func (q *agenda) pop() entry {
 func (q *agenda) Len() int { return len(*q) }
 
 // Less implements heap.Interface.
-func (q *agenda) Less(i, j int) bool { return (*q)[i].slot.Before((*q)[j].slot) }
+func (q *agenda) Less(i, j int) bool { return (*q)[i].orderAt().Before((*q)[j].orderAt()) }
 
 // Swap implements heap.Interface.
 func (q *agenda) Swap(i, j int) { (*q)[i], (*q)[j] = (*q)[j], (*q)[i] }

@@ -84,6 +84,7 @@ func syntaxError(got, want string) error { return &SyntaxError{Got: strconv.Quot
 // Scope holds the values of a run's variables while its steps execute. It is not safe for concurrent use.
 type Scope struct {
 	values    map[string]string
+	secrets   []Secret
 	redactors []redactor
 }
 
@@ -98,6 +99,7 @@ func NewScope(values map[string]string, secrets map[string]Secret) *Scope {
 	longest := slices.SortedFunc(maps.Values(secrets), func(a, b Secret) int { return len(b) - len(a) })
 	for _, secret := range longest {
 		if secret != "" {
+			scope.secrets = append(scope.secrets, secret)
 			scope.redactors = append(scope.redactors, newRedactor(secret))
 		}
 	}
@@ -158,13 +160,19 @@ func (s *Scope) ExpandJSON(value any) (any, error) {
 	return value, nil
 }
 
-// Redact replaces every secret value in the text by a mark. Everything that leaves a run goes through it.
-func (s *Scope) Redact(text string) string {
-	for _, r := range s.redactors {
-		text = r.redact(text)
-	}
-	return text
+// Secrets returns the secrets that the scope knows, the longest first: for who must find them where Redact cannot look. The caller
+// must not change the slice.
+func (s *Scope) Secrets() []Secret { return s.secrets }
+
+// Secretive reports whether a template has the value of a secret in it. One that cannot be understood has not.
+func Secretive(template string) bool {
+	names, _ := References(template) // without names where it cannot be understood
+	return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "secrets.") })
 }
+
+// Redact replaces every secret value in the text by a mark. Everything that leaves a run goes through it.
+// Where a text says by an ellipsis that it was cut off, or is so long that it may have been, the beginning of a secret there goes too.
+func (s *Scope) Redact(text string) string { return redact(text, s.redactors) }
 
 // Strings collects the strings of a decoded JSON value in a stable order.
 func Strings(value any) []string {

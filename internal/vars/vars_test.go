@@ -1,6 +1,7 @@
 package vars
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -200,11 +201,71 @@ func TestRedactMixedEncodings(t *testing.T) {
 	for _, text := range []string{
 		`http://shop/hunter2/+%C3%A4%22&=%20x/y`, `hunter2%2F%2bä"%26%3D+x`, `hunter2/+%c3%a4"&=%20x`,
 	} {
-		if got := scope.Redact(text); strings.Contains(got, "unter2") || !strings.Contains(got, redacted) {
+		if got := scope.Redact(text); strings.Contains(got, "unter2") || !strings.Contains(got, Redacted) {
 			t.Errorf("redact %q: got %q", text, got)
 		}
 	}
 	if got := scope.Redact("hunter2 alone"); got != "hunter2 alone" {
 		t.Errorf("redact: got %q, want other text untouched", got)
+	}
+}
+
+// Base64 shifts what it encodes by what stands before it; the ends mix with what stands around.
+func TestRedactBase64(t *testing.T) {
+	for _, secret := range []string{"hunter2", "123456", "p&ss <w>ord'", "pässwörd?>~~~", "a-much-longer-secret-with-\xff-in-it"} {
+		scope := scopeWith(secret)
+		for before := range 7 {
+			for after := range 4 {
+				plain := strings.Repeat("\x9a", before) + secret + strings.Repeat("\x65", after)
+				for _, coding := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
+					form := coding.EncodeToString([]byte(plain))
+					for _, written := range []string{form, url.QueryEscape(form), strings.ReplaceAll(form, "/", `\/`)} {
+						got := scope.Redact("Basic " + written + " x")
+						if !strings.HasPrefix(got, "Basic ") || !strings.HasSuffix(got, " x") || !strings.Contains(got, Redacted) || len(got) > len("Basic <redacted> x")+len(written)/2 {
+							t.Errorf("redact %q of %q after %d bytes and before %d: got %q", written, secret, before, after, got)
+						}
+					}
+				}
+			}
+		}
+	}
+	got := scopeWith("hunter2").Redact("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:hunter2")) + ", Bearer abcdefghijkl")
+	if want := "Basic <redacted>, Bearer abcdefghijkl"; got != want {
+		t.Errorf("redact basic authentication: got %q, want %q", got, want)
+	}
+}
+
+func TestRedactEscaped(t *testing.T) {
+	scope := scopeWith(`hun"t/e'r 2€😀`)
+	for name, form := range map[string]string{
+		"numeric entities":       `hun&#34;t&#x2F;e&#39;r&#32;2&#8364;&#x1F600;`,
+		"named entities":         `hun&quot;t/e&apos;r&nbsp;2€😀`,
+		"json, all escaped":      `\u0068un\"t\/e\u0027r 2\u20AC\ud83d\ude00`,
+		"percent-encoded twice":  `hun%2522t%252Fe%2527r%25202%25E2%2582%25AC%25F0%259F%2598%2580`,
+		"percent-encoded thrice": `hun%252522t/e'r+2%e2%82%ac😀`,
+	} {
+		if got := scope.Redact("<" + form + ">"); got != "<<redacted>>" {
+			t.Errorf("redact the form with %s, %q: got %q", name, form, got)
+		}
+	}
+}
+
+func TestSecretive(t *testing.T) {
+	for template, want := range map[string]bool{"${secrets.PW}": true, "a ${vars.x} ${secrets.PW}": true, "${vars.secrets}": false, "$${secrets.PW}": false, "${": false, "": false} {
+		if got := Secretive(template); got != want {
+			t.Errorf("%q: got %v, want %v", template, got, want)
+		}
+	}
+	if got := scopeWith("hunter2", "hunter2-and-more").Secrets(); len(got) != 2 || got[0] != "hunter2-and-more" {
+		t.Errorf("got %d secrets, want both, the longest first", len(got))
+	}
+}
+
+func BenchmarkRedact(b *testing.B) { // a header of a HAR: some 20,000 of them in a large one
+	scope := scopeWith("hunter2-and-more", "correct horse battery")
+	text := "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+	b.ReportAllocs()
+	for b.Loop() {
+		scope.Redact(text)
 	}
 }

@@ -1,5 +1,7 @@
-// Package worker is the probe's engine: it takes assignments off the bus, one for each free place, runs them, and reports what
-// became of them. It never holds a result only in memory.
+// Package worker is the probe's engine: it takes assignments off the bus, one for each free place, runs them when the machine has room
+// and their slot has come, and reports what became of them. It never holds a result only in memory.
+//
+// An assignment may come before its slot. Then its browser and its network are made ready before, and its first step begins at the slot.
 //
 // The order of work for one assignment, and what a crash after each part costs:
 //
@@ -22,6 +24,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"lastmile/internal/admission"
 	"lastmile/internal/bus"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
@@ -55,9 +58,12 @@ type Spool interface {
 	SetAside(id runs.ID, reason error)
 }
 
-// Runner executes an assignment. Blank makes the result of one that was never executed.
+// Runner executes assignments.
 type Runner interface {
-	Run(ctx context.Context, a *runs.Assignment) runs.Result
+	// RunAfter gets an assignment ready, calls begin, and executes it when that returns; an error of begin, a *runs.Fault or that of
+	// ctx, makes the run invalid. It calls end when a run that began no longer uses the machine; end may add to the result.
+	RunAfter(ctx context.Context, a *runs.Assignment, begin func(context.Context) error, end func(*runs.Result)) runs.Result
+	// Blank makes the result of an assignment that was never executed.
 	Blank(a *runs.Assignment) runs.Result
 }
 
@@ -70,7 +76,7 @@ type Options struct {
 	HTTPSlots    int               // http runs at once; default 4
 	Grace        time.Duration     // how long runs under way may go on when the worker stops; default 10 s
 	Heartbeat    time.Duration     // default 5 s
-	Gate         chan struct{}     // bounds browser runs of all probes on this machine, where given: one token each
+	Room         *admission.Room   // of this machine, shared by all its probes; a probe's own where nil
 	Unfinished   []runs.Assignment // runs that an earlier process began and did not end
 }
 
@@ -99,6 +105,9 @@ func New(log *slog.Logger, hub Hub, spool Spool, runner Runner, opts Options) *W
 	}
 	if opts.Heartbeat == 0 {
 		opts.Heartbeat = 5 * time.Second
+	}
+	if opts.Room == nil {
+		opts.Room = admission.New(admission.ThisMachine(), 0)
 	}
 	return &Worker{
 		log: log, hub: hub, spool: spool, runner: runner, opts: opts,
@@ -164,6 +173,9 @@ const takeWait = 10 * time.Second
 // take is one place: it takes and runs one job after another.
 func (w *Worker) take(ctx, working context.Context, pool string) {
 	for ctx.Err() == nil {
+		if pool == scenario.PoolBrowser {
+			w.opts.Room.Calm(ctx)
+		}
 		job, err := w.hub.Take(ctx, w.opts.Region, pool, takeWait)
 		var rejected *bus.RejectedError
 		switch {
@@ -213,21 +225,46 @@ func (w *Worker) handle(ctx context.Context, job *bus.Job) {
 	}
 }
 
-// run executes the assignment as soon as the machine has room for it.
+// run executes the assignment when the machine has room for it and its slot has come.
 func (w *Worker) run(ctx context.Context, a *runs.Assignment) runs.Result {
-	if w.opts.Gate != nil && a.Scenario.NeedsBrowser() {
-		wait := time.NewTimer(time.Until(a.StartBy))
-		defer wait.Stop()
-		select {
-		case w.opts.Gate <- struct{}{}:
-			defer func() { <-w.opts.Gate }()
-		case <-wait.C:
-			return w.invalid(a, runs.ClassOverloaded, "no room on this machine before the start window closed")
-		case <-ctx.Done():
-			return w.invalid(a, runs.ClassProbe, "stopped before the run began: the probe is shutting down")
+	ticket, err := w.opts.Room.Acquire(ctx, admission.NeedOf(a), a.StartBy)
+	if err != nil {
+		if fault, ok := errors.AsType[*runs.Fault](err); ok {
+			return w.invalid(a, fault.Class, fault.Err.Error())
 		}
+		return w.invalid(a, runs.ClassProbe, "stopped before the run began: the probe is shutting down")
 	}
-	return w.runner.Run(ctx, a)
+	defer ticket.Release()
+	begin := func(ctx context.Context) error {
+		if err := w.await(ctx, a.Slot, ticket); err != nil {
+			return err
+		}
+		return ticket.Start(ctx, a.StartBy)
+	}
+	return w.runner.RunAfter(ctx, a, begin, func(r *runs.Result) {
+		ticket.Stamp(r)
+		ticket.Release()
+	})
+}
+
+// longestLead bounds the wait for a slot. Nobody orders a run that long before: the coordinator's clock is ahead of ours.
+const longestLead = 30 * time.Second
+
+// await waits until the slot, without its share of the cores.
+func (w *Worker) await(ctx context.Context, slot time.Time, ticket *admission.Ticket) error {
+	lead := min(time.Until(slot), longestLead)
+	if lead <= 0 {
+		return nil
+	}
+	ticket.Rest(time.Now().Add(lead))
+	timer := time.NewTimer(lead)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // holdEvery is well under a third of the bus's ack wait, so that two lost signals do no harm.

@@ -106,20 +106,32 @@ func assignment(t *testing.T, name string) runs.Assignment {
 
 // stage is a runner whose runs last until they are let go.
 type stage struct {
-	mu    sync.Mutex
-	ran   []runs.ID
-	hold  chan struct{} // nil = runs end at once
-	begun chan runs.ID
+	mu      sync.Mutex
+	ran     []runs.ID
+	prepare func(*runs.Assignment) // called before a run begins
+	hold    chan struct{}          // nil = runs end at once
+	begun   chan runs.ID
 }
 
 func newStage() *stage { return &stage{begun: make(chan runs.ID, 100)} }
 
-func (s *stage) Run(ctx context.Context, a *runs.Assignment) runs.Result {
+func (s *stage) RunAfter(ctx context.Context, a *runs.Assignment, begin func(context.Context) error, end func(*runs.Result)) (r runs.Result) {
+	r = s.Blank(a)
+	if s.prepare != nil {
+		s.prepare(a)
+	}
+	if err := begin(ctx); err != nil {
+		r.State, r.Cause = runs.StateInvalid, &runs.Cause{Class: runs.ClassProbe, Detail: err.Error()}
+		if fault, ok := errors.AsType[*runs.Fault](err); ok {
+			r.Cause = &runs.Cause{Class: fault.Class, Detail: fault.Err.Error()}
+		}
+		return r
+	}
+	defer func() { end(&r) }()
 	s.mu.Lock()
 	s.ran = append(s.ran, a.RunID)
 	s.mu.Unlock()
 	s.begun <- a.RunID
-	r := s.Blank(a)
 	r.State, r.StartedAt, r.DurationMS = runs.StatePassed, time.Now().UTC(), 12
 	if s.hold != nil {
 		select {
@@ -128,7 +140,7 @@ func (s *stage) Run(ctx context.Context, a *runs.Assignment) runs.Result {
 			r.State, r.Cause = runs.StateInvalid, &runs.Cause{Class: runs.ClassProbe, Detail: "stopped"}
 		}
 	}
-	return r
+	return r // as end leaves it
 }
 
 func (s *stage) Blank(a *runs.Assignment) runs.Result {
@@ -298,9 +310,7 @@ func TestShutDownEndsRunsAfterTheGrace(t *testing.T) {
 
 func TestNoRoomBeforeTheWindowCloses(t *testing.T) {
 	h, s := newHall(t), newStage()
-	gate := make(chan struct{}, 1)
-	gate <- struct{}{} // another probe's browser
-	begin(t, h, s, t.TempDir(), Options{BrowserSlots: 1, Gate: gate})
+	begin(t, h, s, t.TempDir(), Options{BrowserSlots: 1, Room: full(t)})
 	h.order(t, "shop", func(a *runs.Assignment) {
 		a.Scenario.Steps[0].Type = scenario.StepNavigate
 		a.StartBy = time.Now().Add(300 * time.Millisecond)
@@ -378,9 +388,7 @@ func TestPublisherOutlivesAnUnreadableMoment(t *testing.T) {
 
 func TestShutDownDoesNotWaitForRoom(t *testing.T) {
 	h, s := newHall(t), newStage()
-	gate := make(chan struct{}, 1)
-	gate <- struct{}{} // another probe's browser
-	w, _, stop := begin(t, h, s, t.TempDir(), Options{BrowserSlots: 1, Gate: gate, Grace: 50 * time.Millisecond})
+	w, _, stop := begin(t, h, s, t.TempDir(), Options{BrowserSlots: 1, Room: full(t), Grace: 50 * time.Millisecond})
 	h.order(t, "shop", func(a *runs.Assignment) { a.Scenario.Steps[0].Type = scenario.StepNavigate })
 	wait(t, "job taken", func() bool { return w.Stats().Taken == 1 })
 	began := time.Now()

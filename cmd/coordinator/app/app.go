@@ -17,11 +17,14 @@ var version string
 type grammar struct {
 	cli.Common
 
-	Serve    serveCommand    `cmd:"" help:"Schedule the scenarios, keep the books, show what came of every run."`
-	Demo     demoCommand     `cmd:"" help:"Everything on one machine: a shop in four regions, a probe in each, and faults on a switch."`
-	Validate validateCommand `cmd:"" help:"Check scenario files and print everything that is wrong with them."`
-	Plan     planCommand     `cmd:"" help:"Print the next runs in each region and the load that the plan makes."`
-	Schema   schemaCommand   `cmd:"" help:"Print the JSON Schema of scenario files, for editors."`
+	Serve     serveCommand     `cmd:"" help:"Schedule the scenarios, keep the books, show what came of every run."`
+	Demo      demoCommand      `cmd:"" help:"Everything on one machine: a shop in four regions, a probe in each, and faults on a switch."`
+	Validate  validateCommand  `cmd:"" help:"Check scenario files and print everything that is wrong with them."`
+	Plan      planCommand      `cmd:"" help:"Print the next runs in each region and the load that the plan makes."`
+	Import    importCommand    `cmd:"" help:"Print a recording of Chrome DevTools Recorder as a scenario."`
+	Export    exportCommand    `cmd:"" help:"Print a scenario as a recording, to open in Chrome DevTools."`
+	Artefacts artefactsCommand `cmd:"" help:"Say what has been kept of a run (screenshots, requests, filmstrips) and where, and fetch it from the hub."`
+	Schema    schemaCommand    `cmd:"" help:"Print the JSON Schema of scenario files, for editors."`
 }
 
 // Main runs the program and returns its exit status.

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	probe "lastmile/cmd/probe/app"
+	"lastmile/internal/admission"
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
 	"lastmile/internal/console"
@@ -266,13 +266,13 @@ func (d *demo) probes(server *bus.Server) ([]probe.ServeOptions, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--listen: got port %q, want a number", text)
 	}
-	gate := make(chan struct{}, runtime.NumCPU()) // all probes share this machine's cores
+	room := admission.New(admission.ThisMachine(), 0) // all probes share this machine
 	var out []probe.ServeOptions
 	for _, region := range d.set.Fleet.Regions {
 		if port != 0 {
 			port++
 		}
-		out = append(out, d.probe(region, net.JoinHostPort(host, strconv.Itoa(port)), server, gate))
+		out = append(out, d.probe(region, net.JoinHostPort(host, strconv.Itoa(port)), server, room))
 	}
 	return out, nil
 }
@@ -282,12 +282,11 @@ func (d *demo) probes(server *bus.Server) ([]probe.ServeOptions, error) {
 func (d *demo) chromium() probe.Chromium {
 	chromium := d.command.Chromium
 	chromium.NoSandbox = chromium.NoSandbox || os.Geteuid() == 0
-	chromium.TempDir = d.command.Data
 	return chromium
 }
 
 // probe describes the probe of a region.
-func (d *demo) probe(region, listen string, server *bus.Server, gate chan struct{}) probe.ServeOptions {
+func (d *demo) probe(region, listen string, server *bus.Server, room *admission.Room) probe.ServeOptions {
 	return probe.ServeOptions{
 		RunOptions: probe.RunOptions{
 			Chromium: d.chromium(),
@@ -296,8 +295,8 @@ func (d *demo) probe(region, listen string, server *bus.Server, gate chan struct
 		},
 		Region: region, Probe: "demo-" + region,
 		Data:   filepath.Join(d.command.Data, "probe-"+region),
-		Listen: listen, BrowserSlots: 1, HTTPSlots: 4,
-		Grace: demoGrace, Server: server, Gate: gate,
+		Listen: listen, BrowserSlots: 2, HTTPSlots: 4,
+		Grace: demoGrace, Server: server, Room: room,
 	}
 }
 
@@ -328,13 +327,13 @@ func (d *demo) watch(ctx context.Context) {
 // settleLimit is how long the results that the probes published at their end have to arrive.
 const settleLimit = 2 * time.Second
 
-// drainLimit is when the last slot must have an end: a slot planned just now has its start window and its timeout, its verdict
+// drainLimit is when the last slot must have an end: a slot planned just now has its lead, its start window and its timeout, its verdict
 // comes when the minute of its deadline and the grace are over.
 func (d *demo) drainLimit() time.Duration {
 	longest := time.Duration(0)
 	for i := range d.set.Scenarios {
 		s := &d.set.Scenarios[i]
-		longest = max(longest, s.StartWindow()+s.Timeout.D())
+		longest = max(longest, s.Lead()+s.StartWindow()+s.Timeout.D())
 	}
 	return longest + time.Minute + demoGrace + 10*time.Second
 }

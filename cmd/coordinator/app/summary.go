@@ -38,6 +38,7 @@ type combinationSummary struct {
 	P95MS           *float64              `json:"p95_ms"` // null without a successful run
 	P95UpperMS      *float64              `json:"p95_upper_ms"`
 	Samples         int                   `json:"samples"`
+	Tainted         int64                 `json:"tainted"`         // runs on a machine too busy to trust their times: not among the samples
 	CacheHitRatio   *float64              `json:"cache_hit_ratio"` // null where no answer could have been a hit
 	BudgetRemaining *float64              `json:"budget_remaining"`
 	LastProblem     *runs.Cause           `json:"last_problem"`
@@ -60,7 +61,7 @@ func newSummary(d *demo) summary {
 func summariseCombination(a *runs.Account) combinationSummary {
 	out := combinationSummary{
 		Scenario: a.Scenario, Region: a.Region, Network: a.Network,
-		Planned: a.Counts.Planned(), Accounted: a.Counts.Accounted(), States: a.Counts, Reasons: a.Reasons, LastProblem: a.Last,
+		Planned: a.Counts.Planned(), Accounted: a.Counts.Accounted(), States: a.Counts, Reasons: a.Reasons, Tainted: a.Tainted, LastProblem: a.Last,
 	}
 	p95 := a.Latency[time.Hour].P95
 	out.Samples = p95.N

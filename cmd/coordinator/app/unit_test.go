@@ -113,6 +113,66 @@ func TestRestartAccountsForTheAbsence(t *testing.T) {
 	}
 }
 
+// A coordinator that goes away between the order of a run and its slot leaves a run that nobody's books know of. The next one accounts for
+// it, whether it starts before the slot or after the run.
+func TestRestartBetweenOrderAndSlot(t *testing.T) {
+	for name, early := range map[string]bool{"back before the slot": true, "back after the run": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set, hub := tenSeconds(t), emptyHub(t)
+			every, err := scenario.ParseSchedule("@every 4s")
+			if err != nil {
+				t.Fatal(err)
+			}
+			set.Scenarios[0].Schedule, set.Scenarios[0].Timeout = every, scenario.Duration(2*time.Second)
+			set.Scenarios[0].Steps = []scenario.Step{{Type: scenario.StepNavigate, URL: "http://127.0.0.1:1/"}}
+			start := func() (u *unit, stop func()) {
+				u = newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- u.run(ctx, ctx) }()
+				return u, func() {
+					cancel()
+					if err := <-done; err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			u, stop := start()
+			job, err := hub.Take(t.Context(), "us", scenario.PoolBrowser, clitest.Patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slot := job.Assignment.Slot
+			now := time.Now()
+			if counts := u.ledger.Accounts(now)[0].Counts; now.Before(slot) && counts.Planned() != 0 {
+				t.Errorf("%s before its slot: got %v, want the run not counted before it is due", slot.Sub(now), counts)
+			}
+			stop()
+			if early {
+				u, stop = start()
+			}
+			time.Sleep(time.Until(slot))
+			passed(t, hub, slot)
+			if err := job.Ack(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if !early {
+				u, stop = start()
+			}
+			defer stop()
+			clitest.Eventually(t, "the run in the books, and later slots", func() bool {
+				got := u.ledger.Accounts(time.Now())[0]
+				return got.Counts[runs.StatePassed] == 1 && got.Entered[runs.StatePending] >= 2
+			})
+			got := u.ledger.Accounts(time.Now())[0]
+			if got.Unscheduled != 0 || got.Counts.Planned() != got.Entered[runs.StatePending] {
+				t.Errorf("got %v of %d planned, %d outside the books, want all inside", got.Counts, got.Entered[runs.StatePending], got.Unscheduled)
+			}
+		})
+	}
+}
+
 // Nothing is closed before the plan is in the books: a minute closed too early would leave slots out for good.
 func TestVerdictsWaitForThePlan(t *testing.T) {
 	set, hub := tenSeconds(t), emptyHub(t)

@@ -93,5 +93,5 @@ func newRunner(ctx context.Context, log *slog.Logger, probe string, o RunOptions
 		}
 		return access{network, a, web, chrome}, nil
 	}
-	return journey.New(log, probe, connect, o.Secrets.lookup), missing, nil
+	return journey.New(log, probe, connect, o.Secrets.lookup, journey.Options{Keeper: o.Keeper, Version: cli.Version(version)}), missing, nil
 }

@@ -12,6 +12,8 @@ import (
 
 	"lastmile/internal/browser"
 	"lastmile/internal/cli"
+	"lastmile/internal/journey"
+	"lastmile/internal/scenario"
 	"lastmile/internal/vars"
 )
 
@@ -41,6 +43,9 @@ type Chromium struct {
 	ChromiumFull  string `help:"Path of the full Chromium, for scenarios with engine: full; looked up where empty." type:"path"`
 	NoSandbox     bool   `help:"Start Chromium without its sandbox. Needed as root, and in containers that allow no user namespaces."`
 	TempDir       string `help:"Where Chromium's run directories are made; the system's where empty." type:"path"`
+
+	MaxMemory scenario.Bytes `help:"Memory that a run's browser may use: a page that makes it use more fails." default:"1500MB"`
+	MaxBytes  scenario.Bytes `help:"Bytes that the pages of a run may receive, unpacked; beyond that the run fails." default:"200MB"`
 }
 
 // refusal says why Chromium would not start for a user, before it is tried with every run.
@@ -56,7 +61,10 @@ var errNoBrowser = errors.New("no browser journeys here")
 
 // open finds the browser.
 func (c Chromium) open(log *slog.Logger) (*browser.Runner, error) {
-	chrome, err := browser.New(log, browser.Options{ShellPath: c.ChromiumShell, FullPath: c.ChromiumFull, NoSandbox: c.NoSandbox, TempDir: c.TempDir})
+	chrome, err := browser.New(log, browser.Options{
+		ShellPath: c.ChromiumShell, FullPath: c.ChromiumFull, NoSandbox: c.NoSandbox, TempDir: c.TempDir,
+		Limits: browser.Limits{Memory: c.MaxMemory, Bytes: c.MaxBytes},
+	})
 	if errors.Is(err, browser.ErrNotFound) {
 		return nil, fmt.Errorf("%w: %w", errNoBrowser, err)
 	}
@@ -80,6 +88,8 @@ type RunOptions struct {
 	Chromium
 	Link
 	Secrets
+
+	Keeper journey.Keeper `kong:"-"` // of artefacts; nil = none are made
 }
 
 // Secrets holds the flags that say where secrets come from.

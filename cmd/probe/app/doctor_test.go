@@ -2,7 +2,6 @@ package app
 
 import (
 	"encoding/json"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,47 +111,6 @@ func TestTempDir(t *testing.T) {
 	}
 	if left, err := os.ReadDir(long); err != nil || len(left) > 0 {
 		t.Errorf("got %v left behind (%v)", left, err)
-	}
-}
-
-// What a container allows is found in both versions of control groups, wherever in the tree the limit is.
-func TestLimits(t *testing.T) {
-	none := math.Inf(1)
-	for name, tt := range map[string]struct {
-		files       map[string]string
-		cpu, memory float64
-	}{
-		"no control groups": {nil, none, none},
-		"version 2, container": {map[string]string{
-			"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "150000 100000\n", "sys/fs/cgroup/memory.max": "536870912\n",
-		}, 1.5, 512 << 20},
-		"version 2, the parent's is less": {map[string]string{
-			"proc/self/cgroup": "0::/pod/box\n", "sys/fs/cgroup/pod/box/cpu.max": "max 100000\n", "sys/fs/cgroup/pod/cpu.max": "50000 100000\n",
-			"sys/fs/cgroup/pod/box/memory.max": "2000\n", "sys/fs/cgroup/pod/memory.max": "max\n",
-		}, 0.5, 2000},
-		"version 1": {map[string]string{
-			"proc/self/cgroup":                            "5:cpu,cpuacct:/box\n3:memory:/box\n",
-			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us":  "200000\n",
-			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
-			"sys/fs/cgroup/memory/memory.limit_in_bytes":  "1073741824\n",
-		}, 2, 1 << 30},
-		"version 1, no limit": {map[string]string{
-			"proc/self/cgroup":                   "5:cpu:/\n3:memory:/\n",
-			"sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-			"sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
-		}, none, none},
-		"nonsense": {map[string]string{
-			"proc/self/cgroup": "::\n0::\nx\n", "sys/fs/cgroup/cpu.max": "1 0\n", "sys/fs/cgroup/memory.max": "\n",
-		}, none, none},
-	} {
-		files := fstest.MapFS{}
-		for path, text := range tt.files {
-			files[path] = &fstest.MapFile{Data: []byte(text)}
-		}
-		m := machine{files: files}
-		if cpu, memory := m.cpuLimit(), m.memoryLimit(); cpu != tt.cpu || memory != tt.memory {
-			t.Errorf("%s: got %v CPUs and %v bytes, want %v and %v", name, cpu, memory, tt.cpu, tt.memory)
-		}
 	}
 }
 

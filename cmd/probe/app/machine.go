@@ -6,11 +6,11 @@ import (
 	"math"
 	"net"
 	"os"
-	"path"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
+
+	"lastmile/internal/admission"
 )
 
 // machine looks at what a probe needs of the machine or container that it runs in.
@@ -31,69 +31,12 @@ func (m machine) read(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// groups lists the folders of this process's control groups for a controller, from its own one to the root, in both versions' trees.
-func (m machine) groups(controller string) []string {
-	var out []string
-	climb := func(root, group string) {
-		for group = path.Clean("/" + group); ; group = path.Dir(group) {
-			out = append(out, path.Join(root, group))
-			if group == "/" {
-				return
-			}
-		}
-	}
-	for line := range strings.Lines(m.read("proc/self/cgroup")) {
-		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(fields) != 3 {
-			continue
-		}
-		if fields[1] == "" {
-			climb("sys/fs/cgroup", fields[2])
-		}
-		for name := range strings.SplitSeq(fields[1], ",") {
-			if name == controller {
-				climb("sys/fs/cgroup/"+fields[1], fields[2])
-				climb("sys/fs/cgroup/"+controller, fields[2])
-			}
-		}
-	}
-	return out
-}
-
-// cpuLimit is how many CPUs the control groups leave; +Inf where they do not limit it.
-func (m machine) cpuLimit() float64 {
-	limit := math.Inf(1)
-	for _, dir := range m.groups("cpu") {
-		quota, period, _ := strings.Cut(m.read(dir+"/cpu.max"), " ")
-		if quota == "" {
-			quota, period = m.read(dir+"/cpu.cfs_quota_us"), m.read(dir+"/cpu.cfs_period_us")
-		}
-		q, errQ := strconv.ParseFloat(quota, 64) // "max" and -1: none
-		p, errP := strconv.ParseFloat(period, 64)
-		if errQ == nil && errP == nil && q > 0 && p > 0 {
-			limit = min(limit, q/p)
-		}
-	}
-	return limit
-}
-
-// memoryLimit is how many bytes the control groups leave; +Inf where they do not limit it.
-func (m machine) memoryLimit() float64 {
-	const none = 1 << 60 // version 1 writes a number beyond any memory
-	limit := math.Inf(1)
-	for _, dir := range m.groups("memory") {
-		for _, name := range []string{"memory.max", "memory.limit_in_bytes"} {
-			if n, err := strconv.ParseFloat(m.read(dir+"/"+name), 64); err == nil && n < none {
-				limit = min(limit, n)
-			}
-		}
-	}
-	return limit
-}
+// limits are what the machine leaves to this process.
+func (m machine) limits() admission.Machine { return admission.Machine{Files: m.files} }
 
 func (m machine) cpu() check {
 	c := check{Name: "cpu", State: healthy, Found: fmt.Sprintf("%d CPUs, GOMAXPROCS %d", runtime.NumCPU(), runtime.GOMAXPROCS(0))}
-	limit := m.cpuLimit()
+	limit := m.limits().CPULimit()
 	if !math.IsInf(limit, 1) {
 		c.Found += fmt.Sprintf(", limited to the time of %.2g", limit)
 	}
@@ -112,7 +55,7 @@ func (m machine) memory() check {
 		total = float64(info.Totalram) * float64(info.Unit)
 		c.Found = gib(total) + ", not limited by a control group"
 	}
-	if limit := m.memoryLimit(); limit < total {
+	if limit := m.limits().MemoryLimit(); limit < total {
 		total, c.Found = limit, "limited to "+gib(limit)
 	}
 	if total < browser {

@@ -3,13 +3,18 @@ package app
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"time"
 
+	"lastmile/internal/admission"
+	"lastmile/internal/artefact"
 	"lastmile/internal/cli"
+	"lastmile/internal/journey"
+	"lastmile/internal/report"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/scenariofile"
@@ -18,32 +23,48 @@ import (
 // runCommand runs one scenario file.
 type runCommand struct {
 	RunOptions
-	File    string   `arg:"" help:"Scenario file. The fleet's regions are read from regions.yaml beside it, your own networks from networks.yaml if there is one." type:"existingfile"`
-	Region  string   `help:"Region to run as; the scenario's first where empty."`
-	Network string   `help:"Network to run over, a preset or one of networks.yaml; the scenario's first where empty."`
-	Var     []string `help:"Override a variable: name=value, or region:name=value." placeholder:"NAME=VALUE" sep:"none"`
-	Output  string   `help:"Form of the result: text or json." enum:"text,json" default:"text"`
+	File    string         `arg:"" help:"Scenario file, or a recording of Chrome DevTools Recorder. The fleet's regions are read from regions.yaml beside it, which a recording does not need, your own networks from networks.yaml if there is one." type:"existingfile"`
+	Region  string         `help:"Region to run as; the scenario's first where empty."`
+	Network string         `help:"Network to run over, a preset or one of networks.yaml; the scenario's first where empty."`
+	Settle  *time.Duration `help:"What pages get to become quiet after a navigation, instead of what the scenario says; 0s is as other runners do, and leaves web vitals as they are when the next step begins." placeholder:"DURATION"`
+	Var     []string       `help:"Override a variable: name=value, or region:name=value." placeholder:"NAME=VALUE" sep:"none"`
+	Output  string         `help:"Form of the result: text; json; har, the requests as an HTTP Archive; or junit, for build servers." enum:"text,json,har,junit" default:"text"`
+
+	Artefacts string `help:"What becomes of screenshots, HARs and filmstrips: dir keeps them in --artefacts-dir, off makes none." enum:"dir,off" default:"dir"`
+	ArtefactLimits
 }
 
 // Run implements the command.
 func (c *runCommand) Run(ctx context.Context, streams cli.Streams, root *grammar) error {
 	a, err := c.assignment()
-	if err != nil {
+	if err = errors.Join(err, c.ArtefactLimits.check()); err != nil {
 		return &cli.Status{Code: cli.ExitUsage, Err: err}
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "probe"
 	}
-	runner, missing, err := newRunner(ctx, root.Logger(streams.Err), host, c.RunOptions)
+	log := root.Logger(streams.Err)
+	kept, err := c.place(log)
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	if c.Artefacts != artefact.Nowhere || c.Output == "har" {
+		c.Keeper = kept
+	}
+	runner, missing, err := newRunner(ctx, log, host, c.RunOptions)
 	if err != nil {
 		return err
 	}
 	if missing != nil && a.Scenario.NeedsBrowser() {
 		return &cli.Status{Code: cli.ExitInvalid, Err: missing}
 	}
-	result := runner.Run(ctx, a)
-	if err := c.print(streams.Out, &result); err != nil {
+	result, err := execute(ctx, runner, a)
+	if err != nil {
+		return err
+	}
+	if err := c.print(streams.Out, &result, kept); err != nil {
 		return err
 	}
 	switch result.State {
@@ -55,19 +76,29 @@ func (c *runCommand) Run(ctx context.Context, streams cli.Streams, root *grammar
 	return nil
 }
 
+// execute runs the assignment at once, and stamps the result with what the machine was busy with meanwhile.
+func execute(ctx context.Context, runner *journey.Runner, a *runs.Assignment) (runs.Result, error) {
+	ticket, err := admission.New(admission.ThisMachine(), 0).Acquire(ctx, admission.NeedOf(a), a.Deadline) // nobody else is there
+	if err != nil {
+		return runs.Result{}, err
+	}
+	defer ticket.Release()
+	begin := func(ctx context.Context) error { return ticket.Start(ctx, a.Deadline) }
+	return runner.RunAfter(ctx, a, begin, ticket.Stamp), nil
+}
+
 // assignment makes the run's order from the file and the flags.
 func (c *runCommand) assignment() (*runs.Assignment, error) {
-	fleet, err := scenariofile.FleetOf(c.File)
-	if err != nil {
-		return nil, err
-	}
-	s, err := scenariofile.Load(c.File, fleet)
+	s, fleet, err := c.load()
 	if err != nil {
 		return nil, err
 	}
 	s.Resolve(fleet)
 	if err := scenariofile.Override(&s, c.Var); err != nil {
 		return nil, err
+	}
+	if c.Settle != nil {
+		s.Settle = new(scenario.Duration(*c.Settle))
 	}
 	region, err := choose("--region", c.Region, s.Regions)
 	if err != nil {
@@ -80,7 +111,32 @@ func (c *runCommand) assignment() (*runs.Assignment, error) {
 	network, _ := fleet.Networks.Lookup(name)
 	a := runs.NewAssignment(s, region, network, time.Now().UTC().Truncate(time.Second))
 	a.Trigger = runs.TriggerManual
+	if c.Output == "har" {
+		a.Scenario.Artefacts.HAR = scenario.WhenAlways
+	}
 	return &a, nil
+}
+
+// load reads the file, be it a scenario or a recording.
+func (c *runCommand) load() (scenario.Scenario, scenario.Fleet, error) {
+	recorded, err := scenariofile.IsRecording(c.File)
+	if err != nil {
+		return scenario.Scenario{}, scenario.Fleet{}, err
+	}
+	if recorded {
+		fleet, err := scenariofile.FleetAround(c.File, cmp.Or(c.Region, "local"))
+		if err != nil {
+			return scenario.Scenario{}, fleet, err
+		}
+		s, _, err := scenariofile.Import(c.File, "", scenario.Schedule{})
+		return s, fleet, err
+	}
+	fleet, err := scenariofile.FleetOf(c.File)
+	if err != nil {
+		return scenario.Scenario{}, fleet, err
+	}
+	s, err := scenariofile.Load(c.File, fleet)
+	return s, fleet, err
 }
 
 // choose returns the flag's value if it is allowed, the first allowed one where the flag is empty.
@@ -96,62 +152,29 @@ func choose(flag, got string, allowed []string) (string, error) {
 	return "", fmt.Errorf("%s: got %q, want one of %s", flag, got, strings.Join(allowed, ", "))
 }
 
-func (c *runCommand) print(w io.Writer, r *runs.Result) error {
-	if c.Output == "json" {
+// print writes the result in the form that was asked for.
+func (c *runCommand) print(w io.Writer, r *runs.Result, kept *artefact.Place) error {
+	switch c.Output {
+	case "json":
 		return cli.PrintJSON(w, r)
+	case "junit":
+		return report.JUnit(w, r)
+	case "har":
+		body := kept.LastHAR()
+		if body == nil {
+			return &cli.Status{Code: cli.ExitInvalid, Err: fmt.Errorf("no har: run %s is %s: %s", r.RunID, r.State, cmp.Or(r.ArtefactError, detail(r)))}
+		}
+		_, err := w.Write(append(body, '\n'))
+		return err
 	}
-	fmt.Fprintf(w, "%s  %s in %s over %s: %s in %.0f ms\n", r.RunID, r.Scenario, r.Region, r.Network, strings.ToUpper(string(r.State)), r.DurationMS)
-	for i := range r.Steps {
-		printStep(w, &r.Steps[i])
-	}
-	if r.Cause != nil {
-		fmt.Fprintf(w, "  cause: %s: %s\n", r.Cause.Class, r.Cause.Detail)
-	}
-	fmt.Fprintf(w, "  %d requests, CDN cache %d hits, %d misses\n", len(r.Requests), r.Cache.Hits, r.Cache.Misses)
-	printLink(w, &r.Link)
+	report.Text(w, r)
 	return nil
 }
 
-// printLink says which network the run went over, and what that was measured to be.
-func printLink(w io.Writer, l *runs.Link) {
-	fmt.Fprintf(w, "  link %s (%s)", l.Profile, l.Mode)
-	if l.RTTMS != nil {
-		fmt.Fprintf(w, ", RTT %.1f ms", *l.RTTMS)
+// detail is why a run ended as it did; "" where there is nothing to say.
+func detail(r *runs.Result) string {
+	if r.Cause == nil {
+		return ""
 	}
-	for _, direction := range []struct {
-		name    string
-		kbit    *float64
-		traffic *runs.LinkTraffic
-	}{{"down", l.DownKbit, l.Down}, {"up", l.UpKbit, l.Up}} {
-		if direction.kbit != nil {
-			fmt.Fprintf(w, ", %s %.0f kbit/s", direction.name, *direction.kbit)
-		}
-		if t := direction.traffic; t != nil {
-			fmt.Fprintf(w, " (%d packets, %d lost)", t.Sent, t.DroppedLoss+t.DroppedQueue)
-		}
-	}
-	if l.Verdict != "" {
-		fmt.Fprintf(w, ": %s", strings.ReplaceAll(string(l.Verdict), "_", " "))
-	}
-	fmt.Fprintln(w)
-	if l.Blocked > 0 {
-		fmt.Fprintf(w, "  blocked %d attempts to reach %s\n", l.Blocked, strings.Join(l.BlockedHosts, ", "))
-	}
-}
-
-func printStep(w io.Writer, s *runs.Step) {
-	fmt.Fprintf(w, "  %-9s %-16s %-14s", s.State, s.ID, s.Type)
-	if s.State != runs.StepSkipped {
-		fmt.Fprintf(w, " %7.0f ms %4d requests %9s", s.DurationMS, s.Requests, scenario.Bytes(s.Bytes))
-	}
-	if s.Attempts > 1 {
-		fmt.Fprintf(w, "  %d attempts", s.Attempts)
-	}
-	if v := s.Vitals; v != nil && v.LCP != nil {
-		fmt.Fprintf(w, "  LCP %.0f ms", *v.LCP)
-	}
-	fmt.Fprintln(w)
-	for _, warning := range s.Warnings {
-		fmt.Fprintf(w, "            %s\n", warning)
-	}
+	return r.Cause.Detail
 }

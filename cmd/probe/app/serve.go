@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"lastmile/internal/admission"
+	"lastmile/internal/artefact"
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
 	"lastmile/internal/exposition"
@@ -33,12 +36,16 @@ type ServeOptions struct {
 	NATSToken    string        `name:"nats-token" help:"Token for the hub. Better given as LASTMILE_NATS_TOKEN."`
 	Data         string        `help:"Directory for results that are not yet safe at the hub." default:"data/probe" type:"path"`
 	Listen       string        `help:"Address for /metrics, /healthz and /readyz." default:"127.0.0.1:9465"`
-	BrowserSlots int           `help:"Browser runs at once; 0 = none." default:"1"`
+	BrowserSlots int           `help:"Browser runs under way, those that are ready and wait for their slot included; 0 = none. How many are at work at once follows from --cores." default:"2"`
 	HTTPSlots    int           `name:"http-slots" help:"HTTP runs at once." default:"4"`
+	Cores        float64       `help:"CPUs that this probe may reckon with: browser runs take half of them at most, or one runs alone. 0 = as many as the machine or its control group has." default:"0"`
 	Grace        time.Duration `help:"How long runs under way may go on at shutdown." default:"10s"`
 
-	Server *bus.Server   `kong:"-"` // reached in-process instead of by NATS
-	Gate   chan struct{} `kong:"-"` // shared bound on browser runs; see worker.Options
+	Artefacts string `help:"Where screenshots, HARs and filmstrips of runs are kept: dir, on this probe; hub, in the hub's object store, which takes them out of their region; or off." enum:"dir,hub,off" default:"dir"`
+	ArtefactLimits
+
+	Server *bus.Server     `kong:"-"` // reached in-process instead of by NATS
+	Room   *admission.Room `kong:"-"` // of this machine, where several probes of one process share it; made from Cores where nil
 }
 
 // serveCommand joins the fleet.
@@ -70,6 +77,14 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 		return err
 	}
 	defer func() { _ = kept.Close() }()
+	files, err := o.place(log, cmp.Or(o.Artefacts, artefact.InDir), filepath.Join(o.Data, "artefacts"))
+	if err != nil {
+		return err
+	}
+	defer files.Close()
+	if o.Artefacts != artefact.Nowhere {
+		o.Keeper = files
+	}
 	runner, missing, err := newRunner(ctx, log, o.Probe, o.RunOptions)
 	if err != nil {
 		return err
@@ -80,7 +95,10 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 		}
 		o.BrowserSlots = 0
 	}
-	p := &process{log: log, opts: o, kept: kept, runner: runner}
+	if o.Room == nil {
+		o.Room = admission.New(admission.ThisMachine(), o.Cores)
+	}
+	p := &process{log: log, opts: o, kept: kept, runner: runner, files: files}
 	return p.run(ctx, listener)
 }
 
@@ -96,10 +114,13 @@ func (o ServeOptions) check() error {
 	if o.BrowserSlots < 0 {
 		errs = append(errs, fmt.Errorf("--browser-slots: got %d, want 0 or more", o.BrowserSlots))
 	}
+	if o.Cores < 0 {
+		errs = append(errs, fmt.Errorf("--cores: got %v, want 0 or more", o.Cores))
+	}
 	if o.HTTPSlots < 1 {
 		errs = append(errs, fmt.Errorf("--http-slots: got %d, want 1 or more", o.HTTPSlots))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.ArtefactLimits.check())...)
 }
 
 // process is a probe under way.
@@ -108,6 +129,7 @@ type process struct {
 	opts   ServeOptions
 	kept   *spool.Spool
 	runner *journey.Runner
+	files  *artefact.Place
 	fleet  atomic.Pointer[membership] // nil until the hub has been reached
 }
 
@@ -123,6 +145,7 @@ func (p *process) run(ctx context.Context, listener net.Listener) error {
 	p.log.Info("probe started", "metrics", "http://"+listener.Addr().String()+"/metrics")
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.work(ctx) })
+	group.Go(func() error { return p.files.Run(ctx) })
 	group.Go(func() error {
 		return cli.Serve(ctx, listener, exposition.Handler(p.metrics().WritePrometheus, p.ready))
 	})
@@ -144,8 +167,9 @@ func (p *process) work(ctx context.Context) error {
 	defer func() { _ = hub.Close() }()
 	w := worker.New(p.log, hub, p.kept, p.runner, worker.Options{
 		Region: o.Region, Probe: o.Probe, Version: cli.Version(version), BrowserSlots: o.BrowserSlots, HTTPSlots: o.HTTPSlots,
-		Grace: o.Grace, Gate: o.Gate, Unfinished: unfinished(p.kept),
+		Grace: o.Grace, Room: o.Room, Unfinished: unfinished(p.kept),
 	})
+	p.files.Reached(ctx, hub.Artefacts(o.Region))
 	p.fleet.Store(&membership{hub: hub, worker: w})
 	p.log.Info("hub reached")
 	return w.Run(ctx)
@@ -189,6 +213,9 @@ func (p *process) stats() exposition.ProbeStats {
 		Slots: p.opts.BrowserSlots + p.opts.HTTPSlots, Spooled: p.kept.Pending(), SpoolCorrupt: p.kept.Corrupt(),
 		BrowserAvailable: p.opts.BrowserSlots > 0,
 	}
+	artefactStats(&out, p.files.Stats())
+	room := p.opts.Room.State()
+	out.BoundCores, out.BusyCores, out.Waiting, out.Refused = room.Bound, room.Busy, room.Waiting, room.Refused
 	if m := p.fleet.Load(); m != nil {
 		s, conn := m.worker.Stats(), m.hub.Stats()
 		out.Results, out.Taken, out.Expired, out.Rejected, out.Repeated = s.Results, s.Taken, s.Expired, s.Rejected, s.Repeated

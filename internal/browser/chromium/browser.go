@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chromedp/cdproto"
@@ -21,27 +21,31 @@ import (
 type Browser struct {
 	log     *slog.Logger
 	opts    Options
-	dir     string
+	dir     *runDir
+	meter   *meter
 	proxy   string // host:port, "" = none
 	proc    *process
 	wire    *wire
-	tasks   sync.WaitGroup // read, await, watch
+	tasks   sync.WaitGroup // read, await, watch, measure, Crashed
 	closing chan struct{}
 	closed  sync.Once
+	crashed atomic.Bool // a renderer has; what broke the browser is known in a moment
 
 	mu     sync.Mutex
-	fault  *runs.Fault   // the first thing that broke the browser
-	broken chan struct{} // closed when fault is set
+	fault  *runs.Fault   // the first thing that broke the browser,
+	excess *runs.Cause   // or why it was ended for what its pages did
+	broken chan struct{} // closed when one of the two is set
 }
 
-func newBrowser(in *Installation, proc *process, dir, proxy string, onEvent func(*cdproto.Message)) *Browser {
+func newBrowser(in *Installation, proc *process, dir *runDir, proxy string, onEvent func(*cdproto.Message)) *Browser {
 	b := &Browser{
 		log: in.log, opts: in.opts, dir: dir, proxy: proxy, proc: proc, wire: newWire(proc.pipe, onEvent),
-		closing: make(chan struct{}), broken: make(chan struct{}),
+		meter: &meter{group: proc.pid}, closing: make(chan struct{}), broken: make(chan struct{}),
 	}
 	b.tasks.Go(b.wire.run)
 	b.tasks.Go(b.await)
 	b.tasks.Go(b.watch)
+	b.tasks.Go(b.measure)
 	return b
 }
 
@@ -62,23 +66,36 @@ func (b *Browser) Lost() <-chan struct{} { return b.wire.lost }
 // Close kills the browser, waits until no process of it is left, and removes its directory.
 func (b *Browser) Close() {
 	b.closed.Do(func() {
-		close(b.closing)
-		if err := b.proc.stop(b.dir); err != nil {
+		b.mu.Lock()
+		close(b.closing) // what breaks it from now on is this
+		b.mu.Unlock()
+		b.meter.sample()
+		if err := b.proc.stop(b.dir.path); err != nil {
 			b.log.Error("browser did not stop", "err", err)
 		}
 		b.wire.lose()
 		b.tasks.Wait()
-		if err := os.RemoveAll(b.dir); err != nil {
+		if err := b.dir.remove(); err != nil {
 			b.log.Error("run directory not removed", "err", err)
 		}
 	})
 }
 
+// Usage returns what the browser took of the machine. It is valid after Close.
+func (b *Browser) Usage() Usage {
+	// What was reaped counts to the microsecond, but a process that died together with its parent is in no such count: either is at
+	// most the truth.
+	peak := b.meter.most()
+	return Usage{CPU: max(peak.CPU, b.proc.spent), Memory: peak.Memory}
+}
+
 // Fail records what broke the browser and ends every call under way. Only the first fault counts: the others follow from it.
-func (b *Browser) Fail(class runs.Class, err error) {
+func (b *Browser) Fail(class runs.Class, err error) { b.end(&runs.Fault{Class: class, Err: err}, nil) }
+
+func (b *Browser) end(fault *runs.Fault, excess *runs.Cause) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.fault != nil {
+	if b.fault != nil || b.excess != nil {
 		return
 	}
 	select {
@@ -86,9 +103,12 @@ func (b *Browser) Fail(class runs.Class, err error) {
 		return
 	default:
 	}
-	b.fault = &runs.Fault{Class: class, Err: err}
+	b.fault, b.excess = fault, excess
 	close(b.broken)
 	b.wire.lose()
+	if excess != nil {
+		b.proc.kill()
+	}
 }
 
 // await turns the end of the process into a fault.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,6 +30,7 @@ type Options struct {
 	Launches  int           // how many browsers may start at the same time; zero = 1, as a launch is all CPU
 	PingEvery time.Duration // how often a browser is asked for a sign of life; zero = 2 s
 	PingLimit time.Duration // a browser that does not answer for so long is killed; zero = 5 s
+	Limits    Limits        // of what pages may do
 }
 
 // Installation is the Chromium of this machine. It is safe for concurrent use.
@@ -37,11 +39,17 @@ type Installation struct {
 	opts     Options
 	binaries map[scenario.Engine]string
 	shm      bool // /dev/shm is large enough for Chromium
+
+	versions versions
+
+	sweeping sync.Mutex
+	swept    time.Time
 }
 
 // New looks for Chromium. It fails when there is neither engine, or when a path in opts does not lead to a program.
 //
-// The calling process becomes the parent of the orphans of its descendants (a subreaper), so that no dead Chromium helper is left.
+// What died with earlier probes of this user in the same TempDir is removed: directories, and processes that still work in them. The
+// calling process becomes the parent of the orphans of its descendants (a subreaper), so that no dead Chromium helper is left.
 func New(log *slog.Logger, opts Options) (*Installation, error) {
 	if opts.PingEvery == 0 {
 		opts.PingEvery = 2 * time.Second
@@ -52,6 +60,7 @@ func New(log *slog.Logger, opts Options) (*Installation, error) {
 	if opts.TempDir == "" {
 		opts.TempDir = os.TempDir()
 	}
+	opts.Limits = opts.Limits.filled()
 	in := &Installation{log: log, opts: opts, binaries: map[scenario.Engine]string{}, shm: roomy("/dev/shm")}
 	var missing []error
 	for engine, explicit := range map[scenario.Engine]string{scenario.EngineShell: opts.ShellPath, scenario.EngineFull: opts.FullPath} {
@@ -71,7 +80,19 @@ func New(log *slog.Logger, opts Options) (*Installation, error) {
 	if err := adoptOrphans(); err != nil {
 		return nil, err
 	}
+	in.sweep()
 	return in, nil
+}
+
+// sweep removes what dead probes left behind, if that was not done lately.
+func (in *Installation) sweep() {
+	in.sweeping.Lock()
+	defer in.sweeping.Unlock()
+	if !in.swept.IsZero() && time.Since(in.swept) < sweepEvery {
+		return
+	}
+	sweep(in.log, in.opts.TempDir)
+	in.swept = time.Now()
 }
 
 // places lists where an engine is looked for: where Debian, Ubuntu and Google put the program itself first, since what stands in

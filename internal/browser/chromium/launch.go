@@ -1,8 +1,8 @@
 package chromium
 
 import (
+	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,6 +18,11 @@ type Spec struct {
 	Width, Height int             // of the window, CSS pixels
 	AllowHosts    []string        // the only hosts it may reach, as in scenario.AllowHosts; empty = any
 	Network       Network         // through which it reaches them
+
+	// What it says of itself before it is told otherwise: the scripts of shared workers and service workers are asked for that way.
+	Locale    string                      // zero = en-US
+	Languages string                      // as in Accept-Language, without weights; zero = the locale's
+	UserAgent func(version string) string // makes the user agent of a version such as 156.0.8078.79; nil = Chromium's own
 }
 
 // Network is how a Chromium reaches the network. Without Proxy and HostRules it is on the network of this machine.
@@ -54,13 +59,18 @@ func (in *Installation) Start(spec Spec, onEvent func(*cdproto.Message)) (*Brows
 		return nil, fmt.Errorf("start chromium: got a temporary directory of %d bytes, %s, want at most %d for engine full",
 			n, in.opts.TempDir, maxTempDir)
 	}
+	in.sweep()
 	dir, err := makeRunDir(in.opts.TempDir)
 	if err != nil {
 		return nil, fmt.Errorf("make run directory: %w", err)
 	}
-	proc, err := startProcess(binary, in.flags(spec, dir), dir, spec.Network.Start)
+	proc, err := startProcess(binary, in.flags(spec, dir.path), dir.path, spec.Network.Start)
 	if err != nil {
-		_ = os.RemoveAll(dir) // the start's error is the one to tell
+		_ = dir.remove() // the start's error is the one to tell
+		return nil, err
+	}
+	if err := dir.note(proc); err != nil {
+		err = errors.Join(fmt.Errorf("start chromium: %w", err), proc.stop(dir.path), dir.remove())
 		return nil, err
 	}
 	return newBrowser(in, proc, dir, spec.Network.Proxy, onEvent), nil
@@ -69,21 +79,6 @@ func (in *Installation) Start(spec Spec, onEvent func(*cdproto.Message)) (*Brows
 // preferences turn the predictor of the full browser off: it opens sockets before a request exists, which then seems to have
 // needed no DNS, connect and TLS.
 const preferences = `{"net":{"network_prediction_options":2},"search":{"suggest_enabled":false},"safebrowsing":{"enabled":false}}`
-
-func makeRunDir(parent string) (dir string, err error) {
-	if dir, err = os.MkdirTemp(parent, "lastmile-"); err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.RemoveAll(dir)
-		}
-	}()
-	if err = os.MkdirAll(filepath.Join(dir, "profile/Default"), 0o700); err != nil {
-		return "", err
-	}
-	return dir, os.WriteFile(filepath.Join(dir, "profile/Default/Preferences"), []byte(preferences), 0o600)
-}
 
 // environment is all that Chromium learns of ours: no secret of the probe's is in it.
 func environment(dir string) []string {
@@ -103,11 +98,12 @@ func (in *Installation) flags(spec Spec, dir string) []string {
 		"--disable-breakpad", "--disable-crash-reporter", "--disable-hang-monitor", "--disable-prompt-on-repost",
 		"--disable-popup-blocking", "--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows",
 		"--disable-renderer-backgrounding", "--disable-gpu", "--hide-scrollbars", "--mute-audio",
-		"--force-color-profile=srgb", "--password-store=basic", "--lang=en-US",
+		"--force-color-profile=srgb", "--password-store=basic",
 		"--disable-features=Translate,MediaRouter,OptimizationHints,AutofillServerCommunication,HttpsUpgrades,InterestFeedContentSuggestions," +
 			"CertificateTransparencyComponentUpdater,DialMediaRouteProvider,GlobalMediaControls",
 		fmt.Sprintf("--window-size=%d,%d", spec.Width, spec.Height),
 	}
+	flags = append(flags, in.userFlags(spec)...)
 	if spec.Engine == scenario.EngineFull {
 		flags = append(flags, "--headless")
 	}

@@ -25,9 +25,11 @@ import (
 // process is one Chromium with all its children, which are the process group it leads.
 type process struct {
 	pid    int
+	name   string // as the kernel knows it
 	pipe   *chromedp.PipeConn
 	exited chan struct{} // closed when the leader has ended
 	err    error         // how it ended; valid after exited
+	spent  time.Duration // processor time of what has been reaped; valid after exited, added to by stop
 
 	stderr  tail
 	diag    *os.File      // where stderr is read from
@@ -56,7 +58,8 @@ func startProcess(binary string, args []string, dir string, start func(*exec.Cmd
 	cmd.Env, cmd.Dir, cmd.Stderr = environment(dir), dir, diag.w
 	cmd.ExtraFiles = []*os.File{in.r, out.w}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	p := &process{diag: diag.r, exited: make(chan struct{}), drained: make(chan struct{})}
+	name := filepath.Base(binary)
+	p := &process{name: name[:min(len(name), 15)], diag: diag.r, exited: make(chan struct{}), drained: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// Pdeathsig fires when the thread that forked ends, so the thread stays ours until the child is gone. It is not given back
@@ -69,6 +72,9 @@ func startProcess(binary string, args []string, dir string, start func(*exec.Cmd
 		started <- err
 		if err == nil {
 			p.err = cmd.Wait()
+			if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+				p.spent = timeOf(usage)
+			}
 			close(p.exited)
 		}
 	}()
@@ -133,7 +139,7 @@ func (p *process) stop(dir string) error {
 		return fmt.Errorf("stop chromium: got process %d alive %s after SIGKILL, want it gone", p.pid, stopLimit)
 	}
 	for {
-		for reapedOne(p.pid) {
+		for p.reapedOne() {
 		}
 		if err := syscall.Kill(-p.pid, syscall.SIGKILL); err != nil {
 			break
@@ -143,13 +149,7 @@ func (p *process) stop(dir string) error {
 		}
 		time.Sleep(2 * time.Millisecond) // the kernel tells no one when an adopted process group empties
 	}
-	for strays := map[int]bool{}; !swept(dir, strays); {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("stop chromium: got a process of %s alive %s after SIGKILL, want none", dir, stopLimit)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	return nil
+	return killStrays(dir, deadline)
 }
 
 // crashHandler is the name, as far as the kernel keeps it, of the full browser's crash handler. It leaves the process group, cannot
@@ -160,42 +160,40 @@ const crashHandler = "chrome_crashpad"
 // gave them, and remembers them as strays. It reaps strays and crash handlers that were left to us, and reports whether there was
 // nothing to do.
 func swept(dir string, strays map[int]bool) bool {
-	entries, err := filepath.Glob("/proc/[0-9]*")
-	clean := err == nil
-	for _, entry := range entries {
-		stat, err := os.ReadFile(filepath.Join(entry, "stat"))
-		if err != nil {
+	clean := true
+	for _, pid := range pids() {
+		s, ok := statOf(pid)
+		if !ok {
 			continue // ended meanwhile
 		}
-		var pid, parent int
-		var state string
-		head, rest, _ := strings.Cut(string(stat), ") ") // pid (name) state parent ...
-		_, name, _ := strings.Cut(head, " (")
-		if _, err := fmt.Sscanf(rest, "%s %d", &state, &parent); err != nil {
-			continue
-		}
-		if pid, err = strconv.Atoi(filepath.Base(entry)); err != nil {
-			continue
-		}
-		if state == "Z" {
-			if (name == crashHandler || strays[pid]) && parent == os.Getpid() {
+		ours := (s.name == crashHandler || strays[pid]) && s.parent == os.Getpid()
+		if s.state == "Z" {
+			if ours {
 				_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // ECHILD: another run's sweep was faster
 			}
 			continue
 		}
-		line, _ := os.ReadFile(filepath.Join(entry, "cmdline")) // ended meanwhile, or not ours to read
-		env, _ := os.ReadFile(filepath.Join(entry, "environ"))
+		proc := filepath.Join("/proc", strconv.Itoa(pid))
+		line := lineOf(pid)                                   // empty where it is just ending, which takes a moment
+		env, _ := os.ReadFile(filepath.Join(proc, "environ")) // ended meanwhile, or not ours to read
 		if bytes.Contains(line, []byte(dir+"/")) || bytes.Contains(env, []byte("TMPDIR="+dir+"\x00")) {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // ESRCH: ended meanwhile
 			strays[pid], clean = true, false
+		}
+		if ours && len(line) == 0 {
+			clean = false
 		}
 	}
 	return clean
 }
 
 // reapedOne reaps one dead child of the group, if there is one.
-func reapedOne(group int) bool {
-	pid, err := syscall.Wait4(-group, nil, syscall.WNOHANG, nil)
+func (p *process) reapedOne() bool {
+	var usage syscall.Rusage
+	pid, err := syscall.Wait4(-p.pid, nil, syscall.WNOHANG, &usage)
+	if err == nil && pid > 0 {
+		p.spent += timeOf(&usage)
+	}
 	return err == nil && pid > 0 || err == syscall.EINTR
 }
 

@@ -2,7 +2,6 @@ package tab
 
 import (
 	"context"
-	_ "embed" // vitals.js
 	"errors"
 	"fmt"
 	"strings"
@@ -16,13 +15,11 @@ import (
 	"github.com/chromedp/cdproto/target"
 
 	"lastmile/internal/browser/chromium"
+	"lastmile/internal/browser/vitals"
 )
 
 // WorldName names the isolated world in which our scripts run: they share the document with the page, but none of its variables.
 const WorldName = "lastmile"
-
-//go:embed vitals.js
-var vitalsScript string
 
 // primer is loaded before the run, in a context of its own: the first page of a process is slow for reasons that are not the
 // target's.
@@ -39,9 +36,9 @@ func (t *Tab) Open(ctx context.Context, b *chromium.Browser) error {
 	}
 	_, number, _ := strings.Cut(version.Product, "/")
 	t.mu.Lock()
-	t.identity = t.device.userAgent(number)
+	t.identity = t.user.userAgent(number)
 	t.mu.Unlock()
-	if _, err := chromium.Call(ctx, root, target.SetAutoAttach, autoAttach(target.Filter{{Type: "page"}})); err != nil {
+	if _, err := chromium.Call(ctx, root, target.SetAutoAttach, autoAttach(roots())); err != nil {
 		return fmt.Errorf("open browser: %w", err)
 	}
 	if err := t.prime(ctx); err != nil {
@@ -51,6 +48,19 @@ func (t *Tab) Open(ctx context.Context, b *chromium.Browser) error {
 		return fmt.Errorf("open page: %w", err)
 	}
 	return nil
+}
+
+// roots are the targets that belong to no page, branches those that do. A service worker belongs to each page that it serves, which
+// would all tell of it.
+//
+// While Chromium opens a window that is to be attached, its opener stands still for some milliseconds, and events that come to it then
+// (messages of other windows, news of service workers) can be lost. Not to attach would be to miss the window's first requests.
+func roots() target.Filter {
+	return target.Filter{{Type: "page"}, {Type: "shared_worker"}, {Type: "service_worker"}}
+}
+
+func branches() target.Filter {
+	return target.Filter{{Type: "browser", Exclude: true}, {Type: "tab", Exclude: true}, {Type: "service_worker", Exclude: true}, {}}
 }
 
 // autoAttach makes Chromium open a session for every target that appears, and hold the target until it is set up.
@@ -86,12 +96,20 @@ func (t *Tab) openPage(ctx context.Context) error {
 		return err
 	}
 	if _, err := chromium.Call(ctx, root, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
-		Behavior: browser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: fresh.BrowserContextID,
+		Behavior: browser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: fresh.BrowserContextID, EventsEnabled: new(true),
 	}); err != nil {
 		return err
 	}
+	if t.user.Place != nil {
+		if _, err := chromium.Call(ctx, root, browser.SetPermission, browser.SetPermissionParams{
+			Permission: &browser.PermissionDescriptor{Name: "geolocation"}, Setting: browser.PermissionSettingGranted,
+			BrowserContextID: fresh.BrowserContextID,
+		}); err != nil {
+			return err
+		}
+	}
 	made, err := chromium.Call(ctx, root, target.CreateTarget, target.CreateTargetParams{
-		URL: "about:blank", BrowserContextID: fresh.BrowserContextID, Width: int64(t.device.Width), Height: int64(t.device.Height),
+		URL: "about:blank", BrowserContextID: fresh.BrowserContextID, Width: int64(t.user.Width), Height: int64(t.user.Height),
 	})
 	if err != nil {
 		return err
@@ -110,14 +128,14 @@ func (t *Tab) setUp(ctx context.Context, e chromium.Endpoint) error {
 			failed = err
 		}
 	}
-	check(chromium.Call(ctx, e, page.SetLifecycleEventsEnabled, page.SetLifecycleEventsEnabledParams{Enabled: true}))
 	check(chromium.Call(ctx, e, inspector.Enable, cdp.Empty{}))
-	check(chromium.Call(ctx, e, emulation.SetDeviceMetricsOverride, t.device.metrics()))
-	check(chromium.Call(ctx, e, emulation.SetTouchEmulationEnabled, TouchScreen(t.device.touch)))
+	check(chromium.Call(ctx, e, emulation.SetDeviceMetricsOverride, t.user.metrics()))
+	check(chromium.Call(ctx, e, emulation.SetTouchEmulationEnabled, TouchScreen(t.user.Touch)))
 	check(chromium.Call(ctx, e, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}))
 	// A prerendered page would replace the page whose session we hold.
 	check(chromium.Call(ctx, e, page.SetPrerenderingAllowed, page.SetPrerenderingAllowedParams{}))
+	check(chromium.Call(ctx, e, runtime.AddBinding, runtime.AddBindingParams{Name: vitals.Binding, ExecutionContextName: WorldName}))
 	_, err := chromium.Call(ctx, e, page.AddScriptToEvaluateOnNewDocument,
-		page.AddScriptToEvaluateOnNewDocumentParams{Source: vitalsScript, WorldName: WorldName})
+		page.AddScriptToEvaluateOnNewDocumentParams{Source: vitals.Script, WorldName: WorldName})
 	return errors.Join(failed, err)
 }

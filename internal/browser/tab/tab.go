@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
@@ -18,13 +19,14 @@ import (
 
 	"lastmile/internal/browser/chromium"
 	"lastmile/internal/browser/traffic"
+	"lastmile/internal/browser/vitals"
 	"lastmile/internal/runs"
 )
 
 // Tab is the run's page. It follows what happens to the page, and to every frame, worker and popup below it, from the events
 // alone. It is safe for concurrent use.
 type Tab struct {
-	device  Device
+	user    User
 	browser *chromium.Browser // set by Open, before any event
 
 	mu       sync.Mutex
@@ -32,9 +34,16 @@ type Tab struct {
 	identity emulation.SetUserAgentOverrideParams
 	pages    map[target.ID]target.SessionID // attached page targets
 	main     target.SessionID               // the run's page; "" until adopted
-	doc      Document
-	gone     bool // the page has been closed
+	doc      *Document                      // what its main frame shows
+	gone     bool                           // the page has been closed
 	traffic  *traffic.Log
+	console  console
+	vitals   vitals.Log
+	spent    spent
+
+	mainFrame cdp.FrameID            // of the run's page
+	frames    map[cdp.FrameID]*frame // of all pages
+	tops      []*frame               // the main frames of all pages, in order of opening
 }
 
 // Document is what the main frame shows.
@@ -51,10 +60,13 @@ type Document struct {
 // Complete reports whether the document's load event has fired.
 func (d *Document) Complete() bool { return d.Loader != "" && d.loaded == d.Loader }
 
-// New returns a tab that is still to be opened, as the device. Its Event method must get every event of the browser that Open is
+// New returns a tab that is still to be opened, of the user. Its Event method must get every event of the browser that Open is
 // given. It owns the account of requests.
-func New(device Device, account *traffic.Log) *Tab {
-	return &Tab{device: device, changed: make(chan struct{}), pages: map[target.ID]target.SessionID{}, traffic: account}
+func New(user User, account *traffic.Log) *Tab {
+	return &Tab{
+		user: user, changed: make(chan struct{}), pages: map[target.ID]target.SessionID{}, traffic: account,
+		doc: &Document{}, frames: map[cdp.FrameID]*frame{},
+	}
 }
 
 // ErrGone is the error of a wait whose page has been closed.
@@ -62,29 +74,18 @@ var ErrGone = errors.New("the page was closed")
 
 // Wait blocks until the document is as wanted.
 func (t *Tab) Wait(ctx context.Context, wanted func(Document) bool) error {
-	return t.wait(ctx, func() bool { return wanted(t.doc) })
+	return t.wait(ctx, func() bool { return wanted(*t.doc) })
 }
 
 // wait blocks until cond, which is called with the lock held, is true.
 func (t *Tab) wait(ctx context.Context, cond func() bool) error {
-	for {
-		t.mu.Lock()
-		ok, gone, changed := cond(), t.gone, t.changed
-		t.mu.Unlock()
-		switch {
-		case ok:
-			return nil
-		case gone:
-			return ErrGone
+	return t.await(ctx, func() (bool, error) {
+		ok := cond()
+		if !ok && t.gone {
+			return false, ErrGone
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-t.browser.Lost():
-			return chromium.ErrLost
-		}
-	}
+		return ok, nil
+	})
 }
 
 // Settle waits until no request has been in flight for the quiet time, and returns when the last one ended. ok is false where ctx
@@ -126,7 +127,9 @@ func (t *Tab) anyPage() target.SessionID {
 func (t *Tab) adopt(id target.ID) bool {
 	session, ok := t.pages[id]
 	if ok {
-		t.main, t.doc.Frame = session, cdp.FrameID(id) // Chromium names a page's target after its main frame
+		t.main, t.mainFrame = session, cdp.FrameID(id) // Chromium names a page's target after its main frame
+		t.doc = &t.frames[t.mainFrame].doc
+		t.traffic.Attach(session, traffic.Party{From: "page", Frame: t.mainFrame})
 	}
 	return ok
 }
@@ -142,7 +145,7 @@ func (t *Tab) Endpoint() chromium.Endpoint {
 func (t *Tab) Document() (doc Document, gone bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.doc, t.gone
+	return *t.doc, t.gone
 }
 
 // Response returns the request for a document after its redirects; ok is false where there was none (about:blank, data:).
@@ -166,6 +169,7 @@ func (t *Tab) Explain(loader cdp.LoaderID, url, text string) runs.Cause {
 func (t *Tab) Event(msg *cdproto.Message) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.meter(msg)
 	switch msg.Method.Domain() {
 	case "Target":
 		t.targetEvent(msg)
@@ -173,10 +177,14 @@ func (t *Tab) Event(msg *cdproto.Message) {
 		t.traffic.Event(msg)
 	case "Page":
 		t.pageEvent(msg)
-	case "Inspector":
-		if msg.Method == cdproto.EventInspectorTargetCrashed && msg.SessionID == t.main {
-			t.browser.Fail(runs.ClassBrowserCrash, errors.New("the page's renderer crashed"))
+	case "Log", "Runtime":
+		if msg.Method != cdproto.EventRuntimeBindingCalled {
+			t.consoleEvent(msg)
+			return // nobody waits for what a console says
 		}
+		t.bindingCalled(msg)
+	case "Inspector":
+		t.crashed(msg)
 	default:
 		return
 	}
@@ -188,19 +196,20 @@ func (t *Tab) targetEvent(msg *cdproto.Message) {
 	switch msg.Method {
 	case cdproto.EventTargetAttachedToTarget:
 		if ev, ok := traffic.Decode[target.EventAttachedToTarget](msg); ok {
-			t.attached(ev)
+			t.attached(msg.SessionID, ev)
 		}
 	case cdproto.EventTargetDetachedFromTarget:
-		if ev, ok := traffic.Decode[target.EventDetachedFromTarget](msg); ok && ev.SessionID == t.main {
-			t.gone = true
+		if ev, ok := traffic.Decode[target.EventDetachedFromTarget](msg); ok {
+			t.left(ev.SessionID)
 		}
 	}
 }
 
 // attached sets a new target up before it runs: its requests are seen from the first, and what it opens is attached in turn. A
 // domain that a kind of target lacks answers with an error that nobody reads.
-func (t *Tab) attached(ev target.EventAttachedToTarget) {
+func (t *Tab) attached(parent target.SessionID, ev target.EventAttachedToTarget) {
 	e := t.browser.Endpoint(ev.SessionID)
+	t.traffic.Attach(ev.SessionID, t.party(parent, ev.TargetInfo))
 	chromium.Post(e, network.Enable, network.EnableParams{
 		// Bodies are never fetched, so none is kept.
 		MaxTotalBufferSize: new(int64(1)), MaxResourceBufferSize: new(int64(1)), MaxPostDataSize: new(int64(0)),
@@ -209,14 +218,32 @@ func (t *Tab) attached(ev target.EventAttachedToTarget) {
 		chromium.Post(e, page.Enable, page.EnableParams{})
 	}
 	chromium.Post(e, emulation.SetUserAgentOverride, t.identity)
-	if t.device.slowdown > 1 {
-		chromium.Post(e, emulation.SetCPUThrottlingRate, emulation.SetCPUThrottlingRateParams{Rate: t.device.slowdown})
-	}
-	chromium.Post(e, target.SetAutoAttach, autoAttach(nil))
+	t.user.settle(e)
+	chromium.Post(e, log.Enable, cdp.Empty{})
+	chromium.Post(e, runtime.Enable, cdp.Empty{})
+	chromium.Post(e, target.SetAutoAttach, autoAttach(branches()))
+	t.entered(ev)
+	t.crashes(ev)
 	chromium.Post(e, runtime.RunIfWaitingForDebugger, cdp.Empty{})
 	if ev.TargetInfo.Type == "page" {
 		t.pages[ev.TargetInfo.TargetID] = ev.SessionID
+		t.closeExcess(ev.TargetInfo.TargetID)
 	}
+}
+
+// party says who speaks in the session of a new target.
+func (t *Tab) party(parent target.SessionID, info *target.Info) traffic.Party {
+	switch above := t.traffic.Party(parent).From; {
+	case info.Type == "page":
+		return traffic.Party{From: "popup"} // the run's own page becomes one when it is adopted
+	case info.Type == "service_worker":
+		return traffic.Party{From: "service-worker"}
+	case info.Type != "iframe":
+		return traffic.Party{From: "worker"}
+	case above == "popup":
+		return traffic.Party{From: above}
+	}
+	return traffic.Party{From: "frame"}
 }
 
 func (t *Tab) pageEvent(msg *cdproto.Message) {
@@ -227,37 +254,14 @@ func (t *Tab) pageEvent(msg *cdproto.Message) {
 		}
 		return
 	}
-	if t.main == "" || msg.SessionID != t.main {
+	t.frameEvent(msg)
+	if t.main == "" || msg.SessionID != t.main || msg.Method != cdproto.EventPageFrameNavigated {
 		return
 	}
-	switch msg.Method {
-	case cdproto.EventPageFrameNavigated:
-		if ev, ok := traffic.Decode[page.EventFrameNavigated](msg); ok && ev.Frame.ParentID == "" {
-			t.committed(ev)
-		}
-	case cdproto.EventPageNavigatedWithinDocument:
-		if ev, ok := traffic.Decode[page.EventNavigatedWithinDocument](msg); ok && ev.FrameID == t.doc.Frame {
-			t.doc.Moves++
-			t.doc.URL = ev.URL
-		}
-	case cdproto.EventPageLifecycleEvent:
-		if ev, ok := traffic.Decode[page.EventLifecycleEvent](msg); ok && ev.FrameID == t.doc.Frame && ev.Name == "load" {
-			t.doc.loaded = ev.LoaderID
-		}
+	if ev, ok := traffic.Decode[page.EventFrameNavigated](msg); ok && ev.Frame.ParentID == "" {
+		t.traffic.Forget(ev.Frame.LoaderID)
+		t.navigated(ev)
 	}
-}
-
-func (t *Tab) committed(ev page.EventFrameNavigated) {
-	t.doc.Frame = ev.Frame.ID
-	t.doc.Moves++
-	t.doc.Commits++
-	t.doc.Loader = ev.Frame.LoaderID
-	t.doc.URL = ev.Frame.URL + ev.Frame.URLFragment
-	t.doc.Failed = ev.Frame.UnreachableURL != ""
-	if ev.Type == page.NavigationTypeBackForwardCacheRestore { // comes back complete, without a second load event
-		t.doc.loaded = t.doc.Loader
-	}
-	t.traffic.Forget(ev.Frame.LoaderID)
 }
 
 // Begin books the requests that start from now on to the step.
@@ -265,6 +269,9 @@ func (t *Tab) Begin(step string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.traffic.Begin(step)
+	t.console.begin(step)
+	t.vitals.Begin(step, time.Now())
+	t.spent.notes = nil
 }
 
 // Tally returns how many requests the step has started, the bytes received for them so far, and the first host outside allowHosts
@@ -288,4 +295,11 @@ func (t *Tab) Requests() (kept []runs.Request, dropped int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.traffic.Requests()
+}
+
+// Tainted says why the times of the run are not to be trusted: see traffic.Log.Tainted.
+func (t *Tab) Tainted() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.traffic.Tainted()
 }

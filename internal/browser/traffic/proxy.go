@@ -22,14 +22,7 @@ import (
 type Proxy struct {
 	Connections func() []runs.Connection // every connection opened or tried so far, in order of start
 
-	// Chromium's clock is CLOCK_MONOTONIC: what it said, and the same instant in Go's time, with its monotonic reading.
-	Monotonic time.Duration
-	Now       time.Time
-}
-
-// at converts seconds of Chromium's clock.
-func (p *Proxy) at(seconds float64) time.Time {
-	return p.Now.Add(time.Duration(seconds*float64(time.Second)) - p.Monotonic)
+	Clock
 }
 
 // A record fits a connection when the two are of one host and port, and the record lies within what Chromium saw of it: slack is
@@ -44,7 +37,7 @@ func (p *Proxy) join(hops []*Hop) {
 	free := map[string][]runs.Connection{}
 	for _, c := range p.Connections() {
 		if c.Failure == nil && c.Network == "tcp" && !c.ConnectEnd.IsZero() {
-			key := target(c.Host, c.Port)
+			key := authority(c.Host, c.Port)
 			free[key] = append(free[key], c)
 		}
 	}
@@ -83,9 +76,9 @@ func (h *Hop) opened() float64 { return h.timing.RequestTime + h.timing.ConnectS
 // nearest returns which record fits the hop's connection best, -1 where none does.
 func (p *Proxy) nearest(h *Hop, records []runs.Connection) int {
 	t := h.timing
-	start, ready := p.at(h.opened()), p.at(t.RequestTime+t.ConnectEnd/1000)
+	start, ready := p.At(h.opened()), p.At(t.RequestTime+t.ConnectEnd/1000)
 	if t.SslStart >= 0 {
-		ready = p.at(t.RequestTime + t.SslStart/1000)
+		ready = p.At(t.RequestTime + t.SslStart/1000)
 	}
 	best, least := -1, time.Duration(0)
 	for i := range records {
@@ -104,12 +97,12 @@ func (p *Proxy) nearest(h *Hop, records []runs.Connection) int {
 // connect ends when Chromium could send, so that the phases still add up.
 func (p *Proxy) split(h *Hop, c *runs.Connection) {
 	ms := func(from, to time.Time) *float64 { return new(max(0, float64(to.Sub(from))/float64(time.Millisecond))) }
-	t, began := h.timing, p.at(h.timing.RequestTime)
+	t, began := h.timing, p.At(h.timing.RequestTime)
 	h.Phases.Blocked = ms(began, c.ConnectStart)
 	if !c.DNSStart.IsZero() {
 		h.Phases.Blocked, h.Phases.DNS = ms(began, c.DNSStart), ms(c.DNSStart, c.DNSEnd)
 	}
-	h.Phases.Connect = ms(c.ConnectStart, p.at(t.RequestTime+t.ConnectEnd/1000))
+	h.Phases.Connect = ms(c.ConnectStart, p.At(t.RequestTime+t.ConnectEnd/1000))
 }
 
 // cause says why there was no connection to a target: the reason of the latest record of a failure that began by then. It is nil
@@ -123,7 +116,7 @@ func (p *Proxy) cause(where, text string, by time.Time) *runs.Cause {
 	}
 	if !dead {
 		for _, c := range slices.Backward(p.Connections()) {
-			if c.Failure != nil && target(c.Host, c.Port) == where && !c.Start.After(by) {
+			if c.Failure != nil && authority(c.Host, c.Port) == where && !c.Start.After(by) {
 				return c.Failure
 			}
 		}
@@ -140,12 +133,12 @@ func (p *Proxy) fault(h *Hop, now time.Time) *runs.Cause {
 	return &runs.Cause{Class: cause.Class, Detail: fmt.Sprintf("load %s: %s", h.URL, cause.Detail)}
 }
 
-// target writes a host and its port as they are compared.
-func target(host string, port uint16) string {
+// authority writes a host and its port as they are compared.
+func authority(host string, port uint16) string {
 	return net.JoinHostPort(strings.ToLower(strings.Trim(host, "[]")), strconv.Itoa(int(port)))
 }
 
-// targetOf is the target of a URL.
+// targetOf is the authority of a URL.
 func targetOf(u *url.URL) string {
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	if err != nil { // none: the scheme's own
@@ -154,5 +147,5 @@ func targetOf(u *url.URL) string {
 			port = 443
 		}
 	}
-	return target(u.Hostname(), uint16(port))
+	return authority(u.Hostname(), uint16(port))
 }

@@ -58,8 +58,9 @@ func asks(id, url string, connection int, began, open, connected, secured float6
 }
 
 func proxied(records ...runs.Connection) *Log {
-	log := New(&scenario.Scenario{}, func() time.Time { return at(5000) },
-		&Proxy{Connections: func() []runs.Connection { return records }, Now: epoch, Monotonic: 100 * time.Second})
+	clock := Clock{Now: epoch, Monotonic: 100 * time.Second}
+	log := New(&scenario.Scenario{}, func() time.Time { return at(5000) }, clock,
+		&Proxy{Connections: func() []runs.Connection { return records }, Clock: clock})
 	log.Begin("home")
 	return log
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func newLog() *Log {
-	log := New(&scenario.Scenario{Routing: &scenario.Routing{Header: "X-Region"}, AllowHosts: []string{"a.example"}}, time.Now, nil)
+	log := New(&scenario.Scenario{Routing: &scenario.Routing{Header: "X-Region"}, AllowHosts: []string{"a.example"}}, time.Now, Clock{}, nil)
 	log.Begin("home")
 	return log
 }

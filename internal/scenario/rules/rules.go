@@ -125,6 +125,9 @@ func (v *validator) artefacts() {
 			v.oneOf(string(kind.when), all, "artefacts", kind.key)
 		}
 	}
+	for i, selector := range a.Mask {
+		v.ours(selector, "artefacts", "mask", strconv.Itoa(i))
+	}
 }
 
 func (v *validator) schedule() {

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -25,33 +24,37 @@ func every(text string) (s scenario.Schedule) {
 
 func textOf(s string) *scenario.Text { return new(scenario.Text(s)) }
 
+// The steps of sound, and what is in them.
+const (
+	size = iota
+	home
+	pw
+	click
+	wait
+	api
+	clean
+	throttle
+	double
+	hover
+	down
+	up
+	scroll
+	expression
+	custom
+	closing
+)
+
 // sound is a scenario without problems: one step of each type, with all that may stand on it.
 func sound() *scenario.Scenario {
-	yes, count, left := true, 2, 3.5
 	return &scenario.Scenario{
-		APIVersion: scenario.APIVersion, Name: "shop", Kind: scenario.KindJourney, Engine: scenario.EngineShell, Device: "moto-g-power",
-		Schedule: every("@every 1m"), Timeout: scenario.Duration(45 * time.Second),
+		APIVersion: scenario.APIVersion, Name: "shop", Kind: scenario.KindJourney, Description: "Buys", Owner: "team", Runbook: "https://runbooks.example.com",
+		Engine: scenario.EngineShell, Device: "moto-g-power", Locale: "de-CH", Timezone: "Europe/Zurich", Geolocation: &scenario.Geolocation{Latitude: -90, Longitude: 180, Accuracy: 5},
+		Schedule: every("@every 1m"), Timeout: scenario.Duration(45 * time.Second), StepTimeout: scenario.Duration(20 * time.Second),
 		Regions: scenario.Strings{"us", "eu"}, Networks: []string{"none", "3g"},
 		Vars:       map[string]scenario.Text{"base": "https://shop.example.com", "x": ""},
 		RegionVars: map[string]map[string]scenario.Text{"eu": {"base": "https://eu.shop.example.com"}},
 		Secrets:    []string{"PASSWORD"}, AllowHosts: []string{"shop.example.com", "*.cdn.example.com"},
-		Steps: []scenario.Step{
-			{ID: "size", Type: scenario.StepSetViewport, Width: 360, Height: 800, DeviceScaleFactor: 2, IsMobile: true, HasTouch: true, IsLandscape: true},
-			{
-				ID: "home", Type: scenario.StepNavigate, URL: "${vars.base}/?at=${region}", AssertedEvents: []scenario.AssertedEvent{{Type: "navigation", URL: "*"}},
-				Assert: []scenario.Assertion{{Status: scenario.StatusSet{"200"}}, {Title: "Shop*"}, {Header: "X-Region", Equals: textOf("${expected.region}")}, {Visible: "#a"}, {Cache: scenario.Strings{"hit"}}},
-			},
-			{ID: "pw", Type: scenario.StepChange, Selectors: scenario.Selectors{{"#pw"}}, Value: new("${secrets.PASSWORD}"), Timeout: scenario.Duration(3 * time.Second)},
-			{ID: "go", Type: scenario.StepClick, Selectors: scenario.Selectors{{"#go"}}, OffsetX: &left, OffsetY: &left, Extract: map[string]scenario.Extractor{"order": {Selector: "#o", Regex: `\d+`}}},
-			{ID: "wait", Type: scenario.StepWaitForElement, Selectors: scenario.Selectors{{"#${order}"}}, Operator: "==", Count: &count, Visible: &yes, Assert: []scenario.Assertion{{URL: "*"}, {Hidden: "#b"}}},
-			{
-				ID: "api", Type: scenario.StepHTTP, Method: "POST", URL: "${vars.base}/api", Headers: map[string]string{"Authorization": "${secrets.PASSWORD}"},
-				JSON: map[string]any{"a": []any{"${order}", 1.0}}, FollowRedirects: &yes, Poll: &scenario.Poll{Every: scenario.Duration(time.Second), For: scenario.Duration(9 * time.Second)},
-				Assert: []scenario.Assertion{{JSON: "$.state", Contains: "paid"}, {Body: "ok", Not: true}}, Extract: map[string]scenario.Extractor{"id": {JSON: "$.id"}, "h": {Header: "X"}, "b": {Regex: "a(b)"}},
-				Budget: &scenario.Budget{Duration: scenario.Duration(time.Second), Bytes: 1000}, Optional: true,
-			},
-			{ID: "clean", Type: scenario.StepHTTP, Method: "DELETE", URL: "${vars.base}/api/${id}", Form: map[string]string{"h": "${h}${b}"}, Always: true},
-		},
+		Steps:   append(pageSteps(), moreSteps()...),
 		Routing: &scenario.Routing{Header: "X-Served-Region", Expect: map[string]string{"us": "us-1"}},
 		SLOs: []scenario.SLO{
 			{Name: "availability", Objective: 0.999, Window: slo.Window(30 * 24 * time.Hour)},
@@ -59,7 +62,60 @@ func sound() *scenario.Scenario {
 			{Name: "edge", SLI: scenario.SLICacheHit, Objective: 0.9, Window: slo.Window(time.Hour), Match: "*"},
 			{Name: "routing", SLI: scenario.SLIRouting, Objective: 0.9, Window: slo.Window(time.Hour)},
 		},
-		Alerts: scenario.Alerts{Critical: true},
+		Alerts:    scenario.Alerts{Critical: true},
+		Artefacts: scenario.Artefacts{Screenshot: scenario.WhenAlways, HAR: scenario.WhenNever, Filmstrip: scenario.WhenConfirming, Mask: scenario.Strings{"#card", "text/Name"}},
+		Recorder:  map[string]any{"selectorAttribute": "data-test"},
+	}
+}
+
+func pageSteps() []scenario.Step {
+	const second = scenario.Duration(time.Second)
+	yes, left := true, 3.5
+	return []scenario.Step{
+		{ID: "size", Type: scenario.StepSetViewport, Width: 360, Height: 800, DeviceScaleFactor: 2, IsMobile: true, HasTouch: true, IsLandscape: true},
+		{
+			ID: "home", Type: scenario.StepNavigate, URL: "${vars.base}/?at=${region}", AssertedEvents: []scenario.AssertedEvent{{Type: "navigation", URL: "*", Title: "Shop*", Recorder: map[string]any{"url": "${"}}},
+			Assert: []scenario.Assertion{
+				{Status: scenario.StatusSet{"200"}}, {Title: "Shop*"}, {Header: "X-Region", Equals: textOf("${expected.region}")}, {Visible: "#a"}, {Cache: scenario.Strings{"hit"}},
+				{Text: "h1", Matches: "^S"}, {Count: "li", AtLeast: new(1.0), AtMost: new(2.0)}, {Count: "li", Equals: textOf("2")}, {Expression: "1 + 1", AtMost: new(2.0)}, {ConsoleErrors: new(0)}, {FailedRequests: new(3)},
+			},
+			Settle: new(second), Budget: &scenario.Budget{Duration: second, TTFB: second, FCP: second, LCP: second, INP: second, CLS: 0.1, Requests: 9, Bytes: 1000},
+		},
+		{ID: "pw", Type: scenario.StepChange, Selectors: scenario.Selectors{{"#pw"}}, Value: new("${secrets.PASSWORD}"), Timeout: 3 * second, Settle: new(scenario.Duration(0))},
+		{
+			ID: "go", Type: scenario.StepClick, Selectors: scenario.Selectors{{"#go"}}, OffsetX: &left, OffsetY: &left, Button: "auxiliary", DeviceType: "pen", Duration: &left, Target: "main", Frame: []int{0, 3},
+			When:    &scenario.Condition{Visible: "#go", Not: true, Within: 20 * second},
+			Extract: map[string]scenario.Extractor{"order": {Selector: "#o", Regex: `\d+`}, "link": {Selector: "a", Attribute: "href"}, "sum": {Expression: "1 + 1"}},
+		},
+		{
+			ID: "wait", Type: scenario.StepWaitForElement, Selectors: scenario.Selectors{{"#${order}"}}, Operator: "==", Count: new(2), Visible: &yes, Attributes: map[string]string{"lang": "${region}"},
+			Properties: map[string]any{"value": "${order}", "hidden": nil}, Assert: []scenario.Assertion{{URL: "*"}, {Hidden: "#b"}},
+		},
+	}
+}
+
+func moreSteps() []scenario.Step {
+	const second = scenario.Duration(time.Second)
+	yes, left := true, 3.5
+	one := scenario.Selectors{{"#a"}}
+	return []scenario.Step{
+		{
+			ID: "api", Type: scenario.StepHTTP, Method: "POST", URL: "${vars.base}/api", Headers: map[string]string{"Authorization": "${secrets.PASSWORD}"}, Protocol: scenario.ProtocolHTTP2,
+			JSON: map[string]any{"a": []any{"${order}", 1.0}}, FollowRedirects: &yes, Poll: &scenario.Poll{Every: second, For: 9 * second}, When: &scenario.Condition{Var: "order", Contains: "1"},
+			Assert: []scenario.Assertion{{JSON: "$.state", Contains: "paid"}, {Body: "ok", Not: true}}, Extract: map[string]scenario.Extractor{"id": {JSON: "$.id"}, "h": {Header: "X"}, "b": {Regex: "a(b)"}},
+			Optional: true,
+		},
+		{ID: "clean", Type: scenario.StepHTTP, Method: "DELETE", URL: "${vars.base}/api/${id}", Form: map[string]string{"h": "${h}${b}"}, Always: true, When: &scenario.Condition{Var: "vars.x"}},
+		{ID: "throttle", Type: scenario.StepNetworkConditions, Download: &left, Upload: &left, Latency: &left, Recorder: map[string]any{"x": nil}},
+		{ID: "double", Type: scenario.StepDoubleClick, Selectors: one, Button: "back", DeviceType: "touch", Duration: &left, When: &scenario.Condition{Hidden: "#b"}},
+		{ID: "hover", Type: scenario.StepHover, Selectors: one, When: &scenario.Condition{URL: "*/${order}"}},
+		{ID: "down", Type: scenario.StepKeyDown, Key: "${order}", Target: "${vars.base}/pay", When: &scenario.Condition{Title: "Shop*"}},
+		{ID: "up", Type: scenario.StepKeyUp, Key: "Enter", When: &scenario.Condition{Expression: "1", Equals: textOf("${order}")}},
+		{ID: "scroll", Type: scenario.StepScroll, Selectors: one, X: &left, Y: &left, When: &scenario.Condition{Expression: "1", Matches: "^1$"}},
+		{ID: "truth", Type: scenario.StepWaitForExpression, Expression: "`$${1}` === '${order}'"},
+		{ID: "custom", Type: scenario.StepCustom, Name: "${", Parameters: []any{"${"}},
+		{ID: "close", Type: scenario.StepClose},
+		{ID: "note", Type: scenario.StepHTTP, Method: "PUT", URL: "${link}", Body: "${sum}"},
 	}
 }
 
@@ -69,12 +125,53 @@ func TestSound(t *testing.T) {
 	}
 }
 
+// The sound scenario uses every key that there is.
+func TestSoundIsWhole(t *testing.T) {
+	used := map[string]bool{}
+	var walk func(reflect.Value)
+	walk = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Pointer:
+			walk(v.Elem())
+		case reflect.Slice:
+			for i := range v.Len() {
+				walk(v.Index(i))
+			}
+		case reflect.Map:
+			for _, key := range v.MapKeys() {
+				walk(v.MapIndex(key))
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if f := v.Type().Field(i); f.Tag.Get("json") != "" {
+					used[v.Type().Name()+"."+f.Name] = used[v.Type().Name()+"."+f.Name] || !v.Field(i).IsZero()
+					walk(v.Field(i))
+				}
+			}
+		}
+	}
+	walk(reflect.ValueOf(sound()))
+	for key, is := range used {
+		if !is {
+			t.Errorf("%s is in no step of the sound scenario", key)
+		}
+	}
+	if len(used) < 100 {
+		t.Errorf("keys: got %d, want all", len(used))
+	}
+}
+
 // Each change gives exactly the problems named, by their paths.
 func TestValidate(t *testing.T) {
 	step := func(i int, change func(*scenario.Step)) func(*scenario.Scenario) {
 		return func(s *scenario.Scenario) { change(&s.Steps[i]) }
 	}
-	const size, home, pw, click, wait, api, clean = 0, 1, 2, 3, 4, 5, 6
+	when := func(i int, change func(*scenario.Condition)) func(*scenario.Scenario) {
+		return func(s *scenario.Scenario) {
+			s.Steps[i].When = &scenario.Condition{}
+			change(s.Steps[i].When)
+		}
+	}
 	cases := []struct {
 		name   string
 		change func(*scenario.Scenario)
@@ -86,6 +183,22 @@ func TestValidate(t *testing.T) {
 		{"kind", func(s *scenario.Scenario) { s.Kind = "replication" }, []string{"kind"}},
 		{"engine", func(s *scenario.Scenario) { s.Engine = "gecko" }, []string{"engine"}},
 		{"device", func(s *scenario.Scenario) { s.Device = "nokia" }, []string{"device"}},
+		{"locale", func(s *scenario.Scenario) { s.Locale = "de_CH" }, []string{"locale"}},
+		{"locale with a script", func(s *scenario.Scenario) { s.Locale = "zh-Hant-TW" }, nil},
+		{"locale of a continent", func(s *scenario.Scenario) { s.Locale = "es-419" }, nil},
+		{"time zone", func(s *scenario.Scenario) { s.Timezone = "Mars/Olympus" }, []string{"timezone"}},
+		{"time zone of the machine", func(s *scenario.Scenario) { s.Timezone = "Local" }, []string{"timezone"}},
+		{"time zone by a path", func(s *scenario.Scenario) { s.Timezone = "../UTC" }, []string{"timezone"}},
+		{"latitude", func(s *scenario.Scenario) { s.Geolocation.Latitude = 90.1 }, []string{"geolocation"}},
+		{"longitude", func(s *scenario.Scenario) { s.Geolocation.Longitude = -181 }, []string{"geolocation"}},
+		{"accuracy", func(s *scenario.Scenario) { s.Geolocation.Accuracy = -1 }, []string{"geolocation"}},
+		{"screenshot", func(s *scenario.Scenario) { s.Artefacts.Screenshot = "sometimes" }, []string{"artefacts.screenshot"}},
+		{"har", func(s *scenario.Scenario) { s.Artefacts.HAR = "yes" }, []string{"artefacts.har"}},
+		{"filmstrip", func(s *scenario.Scenario) { s.Artefacts.Filmstrip = "no" }, []string{"artefacts.filmstrip"}},
+		{"mask of another tool", func(s *scenario.Scenario) { s.Artefacts.Mask[1] = "css=#card" }, []string{"artefacts.mask.1"}},
+		{"no artefacts", func(s *scenario.Scenario) { s.Artefacts = scenario.Artefacts{} }, nil},
+		{"step timeout over the whole", func(s *scenario.Scenario) { s.StepTimeout = s.Timeout + 1 }, []string{"stepTimeout"}},
+		{"step timeout of the whole", func(s *scenario.Scenario) { s.StepTimeout = s.Timeout }, nil},
 		{"no schedule", func(s *scenario.Scenario) { s.Schedule = scenario.Schedule{} }, []string{"schedule"}},
 		{"no timeout", func(s *scenario.Scenario) { s.Timeout = 0 }, []string{"timeout"}},
 		{"timeout too long", func(s *scenario.Scenario) { s.Timeout = scenario.Duration(11 * time.Minute) }, []string{"timeout"}},
@@ -121,6 +234,22 @@ func TestValidate(t *testing.T) {
 		{"step type", step(api, func(s *scenario.Step) { s.Type = "fetch" }), []string{"steps.5.type"}},
 		{"key of another type", step(size, func(s *scenario.Step) { s.URL = "x" }), []string{"steps.0.url"}},
 		{"missing key", step(size, func(s *scenario.Step) { s.Width = 0 }), []string{"steps.0.width"}},
+		{"settle on http", step(api, func(s *scenario.Step) { s.Settle = new(scenario.Duration(0)) }), []string{"steps.5.settle"}},
+		{"frame on http", step(api, func(s *scenario.Step) { s.Frame = []int{0} }), []string{"steps.5.frame"}},
+		{"button on hover", step(hover, func(s *scenario.Step) { s.Button = "primary" }), []string{"steps.9.button"}},
+		{"no value", step(pw, func(s *scenario.Step) { s.Value = nil; s.Selectors = scenario.Selectors{{"${secrets.PASSWORD}"}} }), []string{"steps.2.value", "steps.2.selectors.0"}},
+		{"an empty value", step(clean, func(s *scenario.Step) {
+			*s = scenario.Step{Type: scenario.StepChange, Selectors: scenario.Selectors{{"#a"}}, Value: new("")}
+		}), nil},
+		{"no conditions", step(throttle, func(s *scenario.Step) { s.Upload, s.Latency = nil, nil }), []string{"steps.7.upload", "steps.7.latency"}},
+		{"no key", step(down, func(s *scenario.Step) { s.Key = "" }), []string{"steps.10.key"}},
+		{"no expression", step(expression, func(s *scenario.Step) { s.Expression = "" }), []string{"steps.13.expression"}},
+		{"no name", step(custom, func(s *scenario.Step) { s.Name = "" }), []string{"steps.14.name"}},
+		{"a scroll of the page", step(scroll, func(s *scenario.Step) { s.Selectors, s.X, s.Y = nil, nil, nil }), nil},
+		{"selectors on close", step(closing, func(s *scenario.Step) { s.Selectors = scenario.Selectors{{"#a"}} }), []string{"steps.15.selectors"}},
+		{"button", step(click, func(s *scenario.Step) { s.Button = "left" }), []string{"steps.3.button"}},
+		{"pointer", step(double, func(s *scenario.Step) { s.DeviceType = "finger" }), []string{"steps.8.deviceType"}},
+		{"frame", step(click, func(s *scenario.Step) { s.Frame[1] = -1 }), []string{"steps.3.frame.1"}},
 		{"no selectors", step(wait, func(s *scenario.Step) { s.Selectors = nil }), []string{"steps.4.selectors"}},
 		{"method", step(api, func(s *scenario.Step) { s.Method = "get" }), []string{"steps.5.method"}},
 		{"protocol", step(api, func(s *scenario.Step) { s.Protocol = "spdy" }), []string{"steps.5.protocol"}},
@@ -145,6 +274,17 @@ func TestValidate(t *testing.T) {
 		{"template in contains", step(api, func(s *scenario.Step) { s.Assert[0].Contains = "${nope}" }), []string{"steps.5.assert.0.contains"}},
 		{"template in equals", step(home, func(s *scenario.Step) { s.Assert[2].Equals = textOf("${nope}") }), []string{"steps.1.assert.2.equals"}},
 		{"template in a subject", step(home, func(s *scenario.Step) { s.Assert[3].Visible = "${nope}" }), []string{"steps.1.assert.3.visible"}},
+		{"template in an event's title", step(home, func(s *scenario.Step) { s.AssertedEvents[0].Title = "${" }), []string{"steps.1.assertedEvents.0.title"}},
+		{"template in a key", step(down, func(s *scenario.Step) { s.Key = "${nope}" }), []string{"steps.10.key"}},
+		{"template in a target", step(down, func(s *scenario.Step) { s.Target = "${nope}" }), []string{"steps.10.target"}},
+		{"template in an expression", step(expression, func(s *scenario.Step) { s.Expression = "`${i}`" }), []string{"steps.13.expression"}},
+		{"template in an attribute", step(wait, func(s *scenario.Step) { s.Attributes["lang"] = "${nope}" }), []string{"steps.4.attributes.lang"}},
+		{"template in a property", step(wait, func(s *scenario.Step) { s.Properties["value"] = []any{"${nope}"} }), []string{"steps.4.properties"}},
+		{"secret in a property", step(wait, func(s *scenario.Step) { s.Properties["value"] = "${secrets.PASSWORD}" }), []string{"steps.4.properties"}},
+		{"secret in an expression", step(expression, func(s *scenario.Step) { s.Expression = "'${secrets.PASSWORD}'" }), []string{"steps.13.expression"}},
+		{"template in an expression asserted", step(home, func(s *scenario.Step) { s.Assert[8].Expression = "${nope}" }), []string{"steps.1.assert.8.expression"}},
+		{"template in a text asserted", step(home, func(s *scenario.Step) { s.Assert[5].Text = "${nope}" }), []string{"steps.1.assert.5.text"}},
+		{"template in an extracted expression", step(click, func(s *scenario.Step) { s.Extract["sum"] = scenario.Extractor{Expression: "`${i}`"} }), []string{"steps.3.extract.sum.expression"}},
 		{"secret in a URL", step(home, func(s *scenario.Step) { s.URL = "${secrets.PASSWORD}" }), []string{"steps.1.url"}},
 		{"secret in an assertion", step(api, func(s *scenario.Step) { s.Assert[1].Body = "${secrets.PASSWORD}" }), []string{"steps.5.assert.1.body"}},
 		{"no subject", step(home, func(s *scenario.Step) { s.Assert[0] = scenario.Assertion{Not: true} }), []string{"steps.1.assert.0"}},
@@ -153,6 +293,15 @@ func TestValidate(t *testing.T) {
 		{"page subject on http", step(api, func(s *scenario.Step) { s.Assert[1] = scenario.Assertion{Visible: "#a"} }), []string{"steps.5.assert.1.visible"}},
 		{"two comparators", step(api, func(s *scenario.Step) { s.Assert[0].Matches = "x" }), []string{"steps.5.assert.0"}},
 		{"comparator without a value", step(home, func(s *scenario.Step) { s.Assert[1].Contains = "x" }), []string{"steps.1.assert.1"}},
+		{"text and number", step(home, func(s *scenario.Step) { s.Assert[5].AtLeast = new(1.0) }), []string{"steps.1.assert.5"}},
+		{"number without a value", step(home, func(s *scenario.Step) { s.Assert[1].AtLeast = new(1.0) }), []string{"steps.1.assert.1"}},
+		{"text of a count", step(home, func(s *scenario.Step) { s.Assert[7] = scenario.Assertion{Count: "li", Contains: "2"} }), []string{"steps.1.assert.7"}},
+		{"comparator of what is counted", step(home, func(s *scenario.Step) { s.Assert[9].Equals = textOf("1") }), []string{"steps.1.assert.9"}},
+		{"fewer than no errors", step(home, func(s *scenario.Step) { s.Assert[9].ConsoleErrors = new(-1) }), []string{"steps.1.assert.9.consoleErrors"}},
+		{"fewer than no failed requests", step(home, func(s *scenario.Step) { s.Assert[10].FailedRequests = new(-1) }), []string{"steps.1.assert.10.failedRequests"}},
+		{"console on http", step(api, func(s *scenario.Step) { s.Assert[1] = scenario.Assertion{ConsoleErrors: new(0)} }), []string{"steps.5.assert.1.consoleErrors"}},
+		{"count of another tool", step(home, func(s *scenario.Step) { s.Assert[6].Count = "xpath=//a" }), []string{"steps.1.assert.6.count"}},
+		{"attribute of nothing", step(click, func(s *scenario.Step) { s.Extract["sum"] = scenario.Extractor{Expression: "1", Attribute: "x"} }), []string{"steps.3.extract.sum.attribute"}},
 		{"regular expression", step(api, func(s *scenario.Step) { s.Assert[0] = scenario.Assertion{JSON: "$", Matches: "("} }), []string{"steps.5.assert.0.matches"}},
 		{"name of an extract", step(api, func(s *scenario.Step) { s.Extract["a.b"] = scenario.Extractor{JSON: "$"} }), []string{"steps.5.extract.a.b"}},
 		{"extract over a variable of ours", step(api, func(s *scenario.Step) { s.Extract["region"] = scenario.Extractor{JSON: "$"} }), []string{"steps.5.extract.region"}},
@@ -164,6 +313,20 @@ func TestValidate(t *testing.T) {
 		{"XPath without its prefix", step(pw, func(s *scenario.Step) { s.Selectors = scenario.Selectors{{"//div[@id]"}} }), []string{"steps.2.selectors.0"}},
 		{"another tool's selector", step(pw, func(s *scenario.Step) { s.Selectors = scenario.Selectors{{"#pay"}, {"css=#pay"}} }), []string{"steps.2.selectors.1"}},
 		{"regular expression of an extract", step(api, func(s *scenario.Step) { s.Extract["b"] = scenario.Extractor{Regex: "("} }), []string{"steps.5.extract.b.regex"}},
+
+		{"when nothing", when(click, func(*scenario.Condition) {}), []string{"steps.3.when"}},
+		{"when two", when(click, func(c *scenario.Condition) { c.Visible, c.URL = "#a", "*" }), []string{"steps.3.when"}},
+		{"when a page on http", when(api, func(c *scenario.Condition) { c.Visible = "#a" }), []string{"steps.5.when.visible"}},
+		{"when compared without a value", when(click, func(c *scenario.Condition) { c.URL, c.Contains = "*", "a" }), []string{"steps.3.when"}},
+		{"when compared twice", when(click, func(c *scenario.Condition) { c.Expression, c.Contains, c.Matches = "1", "a", "b" }), []string{"steps.3.when"}},
+		{"when a bad expression", when(click, func(c *scenario.Condition) { c.Expression, c.Matches = "1", "(" }), []string{"steps.3.when.matches"}},
+		{"when of another tool", when(click, func(c *scenario.Condition) { c.Hidden = "//div" }), []string{"steps.3.when.hidden"}},
+		{"when an unknown variable", when(click, func(c *scenario.Condition) { c.Var = "order" }), []string{"steps.3.when.var"}},
+		{"when a variable of ours", when(click, func(c *scenario.Condition) { c.Var = "region" }), nil},
+		{"when a secret", when(click, func(c *scenario.Condition) { c.Var = "secrets.PASSWORD" }), []string{"steps.3.when.var"}},
+		{"when a template", when(click, func(c *scenario.Condition) { c.URL = "${nope}" }), []string{"steps.3.when.url"}},
+		{"when equal to a template", when(click, func(c *scenario.Condition) { c.Var, c.Equals = "region", textOf("${nope}") }), []string{"steps.3.when.equals"}},
+		{"when later than the step", when(click, func(c *scenario.Condition) { c.Title, c.Within = "*", scenario.Duration(21*time.Second) }), []string{"steps.3.when.within"}},
 
 		{"objective name", func(s *scenario.Scenario) { s.SLOs[0].Name = "" }, []string{"slos.0.name"}},
 		{"objective name twice", func(s *scenario.Scenario) { s.SLOs[1].Name = "availability" }, []string{"slos.1.name"}},
@@ -195,115 +358,5 @@ func TestValidate(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: got problems at %v, want %v:\n%v", c.name, got, c.want, Check(s, testFleet))
 		}
-	}
-}
-
-// Every key of Step is common or belongs to a type, and every key that StepKeys names is one of Step.
-func TestStepKeys(t *testing.T) {
-	tags := map[string]bool{}
-	for i := range reflect.TypeFor[scenario.Step]().NumField() {
-		tag, _, _ := strings.Cut(reflect.TypeFor[scenario.Step]().Field(i).Tag.Get("json"), ",")
-		tags[tag] = true
-	}
-	named := map[string]bool{}
-	for _, key := range scenario.CommonKeys() {
-		named[key] = true
-	}
-	for _, stepType := range scenario.StepTypes() {
-		allowed, required, ok := scenario.StepKeys(stepType)
-		if !ok {
-			t.Errorf("keys of %s: got none", stepType)
-		}
-		for _, key := range allowed {
-			if slices.Contains(scenario.CommonKeys(), key) {
-				t.Errorf("key %s of %s is a common one", key, stepType)
-			}
-			named[key] = true
-		}
-		for _, key := range required {
-			if !slices.Contains(allowed, key) {
-				t.Errorf("key %s of %s is required and not allowed", key, stepType)
-			}
-		}
-	}
-	for key := range tags {
-		if !named[key] {
-			t.Errorf("key %s of Step is allowed on no type", key)
-		}
-	}
-	for key := range named {
-		if !tags[key] {
-			t.Errorf("key %s is allowed and no field of Step", key)
-		}
-	}
-	if _, _, ok := scenario.StepKeys("fetch"); ok {
-		t.Error("keys of an unknown type: got some")
-	}
-}
-
-func TestRevision(t *testing.T) {
-	first := sound().Revision()
-	if again := sound().Revision(); again != first || len(first) != 12 {
-		t.Errorf("revision: got %s and %s, want the same 12 digits", first, again)
-	}
-	body, err := json.Marshal(sound())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var travelled scenario.Scenario
-	if err := json.Unmarshal(body, &travelled); err != nil {
-		t.Fatalf("read %s: %v", body, err)
-	}
-	if !reflect.DeepEqual(&travelled, sound()) {
-		t.Errorf("read from its own JSON: got %+v", travelled)
-	}
-	if got := travelled.Revision(); got != first {
-		t.Errorf("revision after a journey as JSON: got %s, want %s", got, first)
-	}
-	// A new number here means that an upgrade changes the revision of every scenario in the field, where nothing has changed.
-	if want := "2a993a238028"; first != want {
-		t.Errorf("revision: got %s, want %s", first, want)
-	}
-	for name, change := range map[string]func(*scenario.Scenario){
-		"timeout": func(s *scenario.Scenario) { s.Timeout++ }, "variable": func(s *scenario.Scenario) { s.Vars["x"] = "y" }, "step": func(s *scenario.Scenario) { s.Steps[5].JSON = 1.0 },
-		"alerts": func(s *scenario.Scenario) { s.Alerts.Critical = false }, "order": func(s *scenario.Scenario) { s.Regions[0], s.Regions[1] = s.Regions[1], s.Regions[0] },
-	} {
-		s := sound()
-		change(s)
-		if s.Revision() == first {
-			t.Errorf("revision after a change of %s: got the old one", name)
-		}
-	}
-}
-
-func TestCombinations(t *testing.T) {
-	s := &scenario.Scenario{Name: "a", Regions: scenario.Strings{"all"}, Networks: []string{"3g", "none"}}
-	s.Resolve(testFleet)
-	got := s.Combinations()
-	if len(got) != 6 || got[0] != (scenario.Combination{Scenario: "a", Region: "us", Network: "3g"}) || got[1] != (scenario.Combination{Scenario: "a", Region: "us", Network: "none"}) || got[5] != (scenario.Combination{Scenario: "a", Region: "apac", Network: "none"}) {
-		t.Errorf("combinations: got %v", got)
-	}
-	s.Regions[0] = "changed"
-	if testFleet.Regions[0] != "us" {
-		t.Error("resolve shares the fleet's own list")
-	}
-	if got := (&scenario.Scenario{}).NetworkNames(); !slices.Equal(got, []string{"none"}) {
-		t.Errorf("networks of a scenario without any: got %v, want none", got)
-	}
-}
-
-func TestPool(t *testing.T) {
-	http, browser := &scenario.Scenario{Steps: []scenario.Step{{Type: scenario.StepHTTP}}}, &scenario.Scenario{Steps: []scenario.Step{{Type: scenario.StepHTTP}, {Type: scenario.StepClick}}}
-	if http.Pool() != scenario.PoolHTTP || http.NeedsBrowser() || browser.Pool() != scenario.PoolBrowser || !browser.NeedsBrowser() {
-		t.Errorf("pools: got %s and %s, want http and browser", http.Pool(), browser.Pool())
-	}
-}
-
-func TestAvailability(t *testing.T) {
-	if got, ok := sound().Availability(); !ok || got.Name != "availability" {
-		t.Errorf("availability: got %v and %v", got, ok)
-	}
-	if got, ok := (&scenario.Scenario{SLOs: []scenario.SLO{{SLI: scenario.SLILatency}}}).Availability(); ok {
-		t.Errorf("availability of a scenario without: got %v", got)
 	}
 }

@@ -160,6 +160,9 @@ func (v *stepValidator) templates() {
 	for _, name := range sortedKeys(st.Attributes) {
 		v.template(st.Attributes[name], false, "attributes", name)
 	}
+	for _, text := range vars.Strings(st.Properties) {
+		v.template(text, false, "properties")
+	}
 	for _, name := range sortedKeys(st.Headers) {
 		v.template(st.Headers[name], true, "headers", name)
 	}
@@ -178,6 +181,7 @@ func (v *stepValidator) templates() {
 	}
 	for i, e := range st.AssertedEvents {
 		v.template(e.URL, false, "assertedEvents", strconv.Itoa(i), "url")
+		v.template(e.Title, false, "assertedEvents", strconv.Itoa(i), "title")
 	}
 }
 
@@ -331,8 +335,13 @@ func (v *stepValidator) jsonPath(text string, path ...string) {
 var foreignSelector = regexp.MustCompile(`^(css|xpath|text|id|role|aria|pierce)=|^role/|^\(*//`)
 
 func (v *stepValidator) selector(text string, path ...string) {
-	if foreignSelector.MatchString(text) {
-		v.problem(strconv.Quote(text), `CSS, or a selector that begins with aria/, text/, xpath/ or pierce/, such as "xpath//div[@id]"`, path...)
+	v.ours(text, append(slices.Clone(v.path), path...)...)
+}
+
+// ours checks that a selector is not in another tool's notation.
+func (v *validator) ours(selector string, path ...string) {
+	if foreignSelector.MatchString(selector) {
+		v.add(strconv.Quote(selector), `CSS, or a selector that begins with aria/, text/, xpath/ or pierce/, such as "xpath//div[@id]"`, path...)
 	}
 }
 

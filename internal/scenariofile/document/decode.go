@@ -232,7 +232,9 @@ func (d *decoder) maps(n ast.Node, v reflect.Value, path []string) {
 			continue
 		}
 		item := reflect.New(v.Type().Elem()).Elem()
-		d.decode(pair.Value, item, child(path, key))
+		if item.Kind() != reflect.Interface || kindOf(bare(pair.Value)) != kindNull { // of plain JSON, null is a value too
+			d.decode(pair.Value, item, child(path, key))
+		}
 		v.SetMapIndex(name, item) // also a failed one: that the name exists is known
 	}
 }

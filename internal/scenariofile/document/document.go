@@ -53,6 +53,25 @@ func (d *Document) Problem(got, want string, path ...string) {
 	}
 }
 
+// Refuse adds that what stands at path is not what was wanted there, and remembers it as something that could not be decoded. A
+// file that could not be read at all has its error already.
+func (d *Document) Refuse(want string, path ...string) {
+	if d.root == nil || d.decoder.enough() || d.Failed(path...) {
+		return
+	}
+	got, node := "nothing", d.root
+	for _, key := range path {
+		if _, node = step(bare(node), key); node == nil {
+			break
+		}
+	}
+	if node != nil {
+		got = describe(bare(node))
+	}
+	d.report.add(locate(d.root, path), path, got, want)
+	d.decoder.failed = append(d.decoder.failed, path)
+}
+
 // KeyProblem adds that something is wrong with the key at which a value stands. It does not matter whether the value is right.
 func (d *Document) KeyProblem(got, want string, path ...string) {
 	if d.decoder.enough() {

@@ -50,13 +50,16 @@ type report struct {
 	errors []*Error
 }
 
-// maxShown bounds in bytes how much of a file's own text an error repeats.
-const maxShown = 200
+// maxShown bounds in bytes how much of a file's own text an error repeats, maxWant what it says is wanted: that lists names, most of them ours.
+const (
+	maxShown = 200
+	maxWant  = 2 * maxShown
+)
 
 func (r *report) add(at position, path []string, got, want string) {
 	r.errors = append(r.errors, &Error{
 		File: r.file, Line: max(at.line, 1), Column: max(at.column, 1),
-		Path: printPath(path), Got: clip(got), Want: clip(want),
+		Path: printPath(path), Got: clip(got), Want: clipTo(want, maxWant),
 	})
 }
 
@@ -72,12 +75,14 @@ func (r *report) joined() error {
 	return errors.Join(all...)
 }
 
-// clip shortens text to maxShown bytes without cutting a character in two.
-func clip(text string) string {
-	if len(text) <= maxShown {
+// clip shortens text to maxShown bytes.
+func clip(text string) string { return clipTo(text, maxShown) }
+
+// clipTo shortens text to so many bytes without cutting a character in two.
+func clipTo(text string, end int) string {
+	if len(text) <= end {
 		return text
 	}
-	end := maxShown
 	for end > 0 && !utf8.RuneStart(text[end]) {
 		end--
 	}

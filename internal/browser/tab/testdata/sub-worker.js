@@ -1,0 +1,1 @@
+fetch("/from-sub-worker").then(() => postMessage("done"))
