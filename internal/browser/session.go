@@ -57,12 +57,15 @@ func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Sco
 // else be cut off, unseen by the run and perhaps by the target.
 const linger = 100 * time.Millisecond
 
+// finishLimit bounds how long it is watched, however long a scenario lets it settle elsewhere.
+const finishLimit = 2 * time.Second
+
 // finish lets what the last step has set off come to its end.
 func (s *Session) finish() {
 	if s.acted.IsZero() || s.patience == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), min(s.patience, finishLimit))
 	defer cancel()
 	select {
 	case <-time.After(time.Until(s.acted.Add(linger))):

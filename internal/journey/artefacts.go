@@ -50,16 +50,35 @@ func (r *run) photograph(ctx context.Context, done *runs.Step) {
 	if !ok || !done.Type.Browser() || ctx.Err() != nil || !r.a.Keeps(runs.ArtefactScreenshot, done.State == runs.StepFailed) {
 		return
 	}
+	limit := r.spare(done.State)
+	if limit <= 0 {
+		r.missed(fmt.Errorf("screenshot of step %s: the run has no time to spare", done.ID))
+		return
+	}
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pictureLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	picture, err := camera.Picture(ctx, r.scope)
-	r.opening += time.Since(began)
+	took := time.Since(began)
+	r.opening += took
+	if !r.cleanup.IsZero() {
+		r.cleanup = r.cleanup.Add(took)
+	}
 	if err != nil {
 		r.missed(fmt.Errorf("screenshot of step %s: %w", done.ID, err))
 		return
 	}
 	done.Pictures = append(done.Pictures, picture)
+}
+
+// spare is how long a picture of the step that is over may take. While there may be steps to come, it is only what the run's deadline
+// leaves beside the time that is the service's: else a step would fail for our picture.
+func (r *run) spare(state runs.StepState) time.Duration {
+	failed := state == runs.StepFailed && !r.a.Scenario.Steps[len(r.result.Steps)].Optional
+	if failed || r.result.State == runs.StateFailed || r.fault != nil {
+		return pictureLimit
+	}
+	return min(pictureLimit, r.a.Deadline.Sub(r.started.Add(r.a.Scenario.Timeout.D()+r.opening)))
 }
 
 // missed notes why an artefact is not there.
@@ -148,11 +167,16 @@ type frame struct {
 
 // screenshots are those of the steps: of the failed ones first, and then the latest first.
 func (r *run) screenshots() (files []runs.File) {
-	failed := map[string]bool{}
+	failed, used := map[string]bool{}, map[string]bool{}
 	for i := range r.result.Steps {
 		step := &r.result.Steps[i]
 		for _, p := range step.Pictures {
-			name := plainName(step.ID, i) + ".screenshot.jpg"
+			name := plainName(step.ID, i)
+			for used[name] { // by a step that is called what another one's place is
+				name = fmt.Sprintf("%s-%d", name, i+1)
+			}
+			used[name] = true
+			name += ".screenshot.jpg"
 			failed[name] = step.State == runs.StepFailed
 			files = append(files, runs.File{Kind: p.Kind, Step: step.ID, Name: name, ContentType: "image/jpeg", Data: p.JPEG})
 		}

@@ -2,10 +2,14 @@ package journey
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"html"
 	"log/slog"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -214,5 +218,128 @@ func TestKeptFiles(t *testing.T) {
 				t.Errorf("got %+v, want the picture of pay", f)
 			}
 		}
+	}
+}
+
+// A run that began as late as it may has no time to spare for pictures, and none is taken off the service's.
+func TestPicturesOfALateRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := func(ctx context.Context, _ *vars.Scope) (runs.Picture, error) {
+			<-ctx.Done()
+			return runs.Picture{}, ctx.Err()
+		}
+		takes := func(d time.Duration) func(context.Context) (runs.Step, error) {
+			return func(ctx context.Context) (runs.Step, error) {
+				select {
+				case <-time.After(d):
+					return runs.Step{State: runs.StepPassed, DurationMS: milliseconds(d)}, nil
+				case <-ctx.Done():
+					return waits(ctx)
+				}
+			}
+		}
+		for _, spare := range []time.Duration{0, time.Second, 12 * time.Second} {
+			answers := map[string]func(context.Context) (runs.Step, error){
+				"first": fails("no"), "slow": takes(18 * time.Second), "last": fails("no"), "logout": takes(time.Second), "goodbye": takes(time.Second),
+			}
+			slow, first, logout, goodbye := browserStep("slow"), browserStep("first"), browserStep("logout"), browserStep("goodbye")
+			slow.Timeout, first.Optional, logout.Always, goodbye.Always = scenario.Duration(20*time.Second), true, true, true
+			f := &filmed{script: script{answers: answers}, picture: hangs}
+			r := keeping(t, f, &shelf{}, func(a *runs.Assignment) {
+				a.Deadline = time.Now().Add(20*time.Second + spare)
+				a.Scenario.Artefacts = scenario.Artefacts{Screenshot: scenario.WhenAlways}
+			}, first, slow, browserStep("last"), logout, goodbye)
+			var got []string
+			for _, step := range r.Steps {
+				got = append(got, string(step.State))
+			}
+			if want := "failed passed failed passed passed"; strings.Join(got, " ") != want {
+				t.Errorf("%s to spare: got %v, want %s", spare, got, want)
+			}
+			if !strings.Contains(r.ArtefactError, "screenshot of step last: context deadline exceeded") {
+				t.Errorf("%s to spare: got %q, want a try at the failed step's picture", spare, r.ArtefactError)
+			}
+		}
+	})
+}
+
+// Two pictures never have one name: not that of the second step and one called 2, nor what is left of odd ids.
+func TestNamesOfPictures(t *testing.T) {
+	s := &shelf{}
+	long := strings.Repeat("a", 63)
+	r := keeping(t, &filmed{picture: shows(10)}, s, func(a *runs.Assignment) {
+		a.Scenario.Artefacts.Screenshot = scenario.WhenAlways
+	}, browserStep("2"), browserStep(""), browserStep("../../x"), browserStep("x-3"), browserStep("x.3"), browserStep(long), browserStep(long+"b"))
+	names := s.names()
+	if len(names) != 7 || len(slices.Compact(slices.Clone(names))) != 7 || r.ArtefactError != "" {
+		t.Errorf("got %v (%s), want seven names", names, r.ArtefactError)
+	}
+	for _, name := range names {
+		if strings.ContainsAny(name, "/\\") || strings.HasPrefix(name, ".") {
+			t.Errorf("got name %q, want a plain one", name)
+		}
+	}
+}
+
+// leaky is an executor whose target repeats the secret wherever it can.
+type leaky struct {
+	script
+	form string
+}
+
+func (l *leaky) Close() runs.Trail {
+	l.script.Close()
+	f := l.form
+	return runs.Trail{
+		Requests: []runs.Request{
+			{Step: "home", URL: "https://shop/" + f, Method: "GET", Status: 302, RedirectedTo: "https://shop/" + f, ServedRegion: f, Exchange: &runs.Exchange{URL: "https://shop/?" + f, StatusText: f}},
+			{Step: "home", URL: "wss://shop/" + f, Method: f, Error: "open wss://shop/" + f, Type: "websocket"},
+		},
+		Navigations: []runs.Navigation{{Step: "home", URL: "https://shop/" + f}},
+		Console: []runs.ConsoleMessage{
+			{Step: "home", Level: "error", Text: "it is " + f, URL: "https://shop/" + f + ".js"}, {Step: "home", Level: "error", Text: (strings.Repeat("x", 1990) + f)[:2000]},
+			{Step: "home", Level: "error", Text: strings.Repeat("x", 490) + f, URL: (strings.Repeat("u", 290) + f)[:300]},
+		},
+	}
+}
+
+// Nothing that leaves the process has a secret in it, in whatever form the target repeats it.
+func TestNoSecretLeaves(t *testing.T) {
+	const secret = `hunter2-"abc"&<def>`
+	quoted, err := json.Marshal(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, form := range map[string]string{
+		"raw": secret, "json": string(quoted), "go in json": strconv.Quote(string(quoted)), "html": html.EscapeString(secret), "query": url.QueryEscape(secret),
+		"twice": url.PathEscape(url.PathEscape(secret)), "base64": base64.StdEncoding.EncodeToString([]byte(secret)), "user:pass": base64.URLEncoding.EncodeToString([]byte("bob:" + secret)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &leaky{form: form, script: script{answers: map[string]func(context.Context) (runs.Step, error){
+				"first": func(context.Context) (runs.Step, error) {
+					return runs.Step{State: runs.StepDegraded, Warnings: []string{"got " + form}, Selector: "text/" + form}, nil
+				},
+				"pay": fails("got " + form + ", want " + form),
+			}}}
+			a := assignment(browserStep("first"), browserStep("pay"))
+			a.Scenario.Secrets = []string{"PW"}
+			s := &shelf{err: errors.New("keep: " + form)}
+			access := &access{browser: l, http: &script{}, link: runs.Link{Profile: "none", Mode: runs.LinkDirect, Blocked: 1, BlockedHosts: []string{form + ".example.com"}}}
+			look := func(string) (vars.Secret, error) { return secret, nil }
+			r := New(slog.New(slog.DiscardHandler), "probe-1", access.connect, look, Options{Keeper: s}).Run(t.Context(), a)
+			body, err := json.Marshal(r)
+			if err != nil || len(s.files) != 1 || len(r.Requests) != 2 {
+				t.Fatalf("got %s, %d files, %v", body, len(s.files), err)
+			}
+			s.files = append(s.files, runs.File{Name: "result", Data: body})
+			for _, f := range s.files {
+				text := strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&", `\"`, `"`, `\\`, `\`).Replace(string(f.Data))
+				for _, leak := range []string{"hunter", form, "aHVudGVy"} {
+					if strings.Contains(text, leak) {
+						t.Errorf("%s: got %q in %s", f.Name, leak, text)
+					}
+				}
+			}
+		})
 	}
 }

@@ -415,6 +415,7 @@ func (r *run) redact() {
 	for i := range r.result.Requests {
 		request := &r.result.Requests[i]
 		request.URL = r.scope.Redact(request.URL)
+		request.Method = r.scope.Redact(request.Method) // any word, where a page wants that
 		request.RedirectedTo = r.scope.Redact(request.RedirectedTo)
 		request.Error = r.scope.Redact(request.Error)
 		request.ServedRegion = r.scope.Redact(request.ServedRegion) // what a header of the target says

@@ -46,7 +46,10 @@ func JUnit(w io.Writer, r *runs.Result) error {
 	failed := false
 	for i := range r.Steps {
 		step := &r.Steps[i]
-		c := one{Name: step.ID, Class: class, Time: seconds(step.DurationMS), Output: strings.Join(step.Warnings, "\n")}
+		c := one{Name: step.ID, Class: class, Time: seconds(step.DurationMS)}
+		for _, warning := range step.Warnings {
+			c.Output += plain(warning) + "\n"
+		}
 		switch {
 		case step.State == runs.StepFailed && r.State == runs.StateFailed:
 			c.Failure, failed = verdictOf(step.Cause), true
@@ -94,5 +97,5 @@ func verdictOf(c *runs.Cause) *verdict {
 	if c == nil {
 		return &verdict{}
 	}
-	return &verdict{Type: string(c.Class), Message: c.Detail}
+	return &verdict{Type: string(c.Class), Message: plain(c.Detail)}
 }

@@ -38,6 +38,27 @@ func TestText(t *testing.T) {
 	}
 }
 
+// What a target says makes no line of its own, and moves no cursor.
+func TestHostileTexts(t *testing.T) {
+	const hostile = "x\x1b[2J\r\n  passed    pay\u009b1m"
+	r := failed()
+	r.Cause.Detail, r.ArtefactError, r.Steps[0].Warnings, r.Tainted = hostile, hostile, []string{hostile}, []string{hostile}
+	r.Link.Blocked, r.Link.BlockedHosts = 1, []string{hostile}
+	var text, junit strings.Builder
+	report.Text(&text, r)
+	if err := report.JUnit(&junit, r); err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string]string{"text": text.String(), "junit": junit.String()} {
+		if strings.ContainsAny(got, "\x1b\r\u009b") || name == "text" && strings.Contains(got, "\n  passed    pay") {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
+	if err := xml.Unmarshal([]byte(junit.String()), new(struct{})); err != nil {
+		t.Errorf("got %s: %v", junit.String(), err)
+	}
+}
+
 func TestJUnit(t *testing.T) {
 	for _, test := range []struct {
 		change                         func(*runs.Result)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
@@ -17,12 +18,12 @@ func Text(w io.Writer, r *runs.Result) {
 		printStep(w, &r.Steps[i])
 	}
 	if r.Cause != nil {
-		fmt.Fprintf(w, "  cause: %s: %s\n", r.Cause.Class, r.Cause.Detail)
+		fmt.Fprintf(w, "  cause: %s: %s\n", r.Cause.Class, plain(r.Cause.Detail))
 	}
 	fmt.Fprintf(w, "  %d requests, CDN cache %d hits, %d misses\n", len(r.Requests), r.Cache.Hits, r.Cache.Misses)
 	printLink(w, &r.Link)
 	for _, reason := range r.Tainted {
-		fmt.Fprintf(w, "  its times are not to be trusted: %s\n", reason)
+		fmt.Fprintf(w, "  its times are not to be trusted: %s\n", plain(reason))
 	}
 	printArtefacts(w, r)
 }
@@ -40,7 +41,7 @@ func printArtefacts(w io.Writer, r *runs.Result) {
 		fmt.Fprintf(w, "  %s: %s\n", what, a.Location)
 	}
 	if r.ArtefactError != "" {
-		fmt.Fprintf(w, "  not kept: %s\n", r.ArtefactError)
+		fmt.Fprintf(w, "  not kept: %s\n", plain(r.ArtefactError))
 	}
 }
 
@@ -67,7 +68,7 @@ func printLink(w io.Writer, l *runs.Link) {
 	}
 	fmt.Fprintln(w)
 	if l.Blocked > 0 {
-		fmt.Fprintf(w, "  blocked %d attempts to reach %s\n", l.Blocked, strings.Join(l.BlockedHosts, ", "))
+		fmt.Fprintf(w, "  blocked %d attempts to reach %s\n", l.Blocked, plain(strings.Join(l.BlockedHosts, ", ")))
 	}
 }
 
@@ -84,6 +85,16 @@ func printStep(w io.Writer, s *runs.Step) {
 	}
 	fmt.Fprintln(w)
 	for _, warning := range s.Warnings {
-		fmt.Fprintf(w, "            %s\n", warning)
+		fmt.Fprintf(w, "            %s\n", plain(warning))
 	}
+}
+
+// plain is a text in which a target may have had a say, on one line and without what a terminal would obey.
+func plain(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return ' '
+		}
+		return c
+	}, text)
 }

@@ -8,16 +8,21 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
 // floorCommand makes the test binary the least that can do a recording: see floor.
 const floorCommand = "drive-raw"
 
+// careful makes the floor do what no driver should leave out: see floor.
+const careful = "careful"
+
 // floor does a recording by bare commands of the DevTools protocol: it looks, presses and types, and knows nothing of requests, vitals or
-// faults. What it costs is what any driver costs at least. It returns the exit status.
-func floor(path string) int {
-	if err := driveRaw(path); err != nil {
+// faults. What it costs is what any driver costs at least. Careful, it also waits until an element has stood still for two frames before
+// it is pressed, and has Chromium tell of every request. It returns the exit status.
+func floor(path string, how ...string) int {
+	if err := driveRaw(path, slices.Contains(how, careful)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -32,7 +37,7 @@ type rawStep struct {
 	Width, Height    int
 }
 
-func driveRaw(path string) error {
+func driveRaw(path string, careful bool) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -54,6 +59,7 @@ func driveRaw(path string) error {
 		_ = c.cmd.Process.Kill()
 		_ = c.cmd.Wait() // killed
 	}()
+	c.careful = careful
 	if err := c.open(); err != nil {
 		return err
 	}
@@ -74,6 +80,7 @@ type raw struct {
 	session string
 	frame   string
 	loads   int // of the main frame's documents
+	careful bool
 }
 
 func startRaw(dir string) (*raw, error) {
@@ -175,6 +182,11 @@ func (c *raw) open() error {
 	if err := c.call("Page.enable", nil, nil); err != nil {
 		return err
 	}
+	if c.careful {
+		if err := c.call("Network.enable", nil, nil); err != nil {
+			return err
+		}
+	}
 	return c.call("Page.setLifecycleEventsEnabled", map[string]any{"enabled": true}, nil)
 }
 
@@ -215,6 +227,12 @@ func (c *raw) click(selector string) error {
 		const b = el.getBoundingClientRect(); return b.width ? [b.x + b.width / 2, b.y + b.height / 2] : null })(document.querySelector(%q))`, selector))
 	if err != nil {
 		return err
+	}
+	if c.careful {
+		const twoFrames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+		if err := c.call("Runtime.evaluate", map[string]any{"awaitPromise": true, "expression": twoFrames}, nil); err != nil {
+			return err
+		}
 	}
 	var point [2]float64
 	if err := json.Unmarshal(at, &point); err != nil {

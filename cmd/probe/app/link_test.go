@@ -24,8 +24,8 @@ import (
 // and a container's first process.
 func TestMain(m *testing.M) {
 	linkemu.Child(os.Args)
-	if len(os.Args) == 3 && os.Args[1] == floorCommand {
-		os.Exit(floor(os.Args[2]))
+	if len(os.Args) > 2 && os.Args[1] == floorCommand {
+		os.Exit(floor(os.Args[2], os.Args[3:]...))
 	}
 	if len(os.Args) > 2 && os.Args[1] == firstCommand {
 		mountProc()

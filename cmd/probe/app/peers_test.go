@@ -23,8 +23,8 @@ const peerRounds = 7
 const peerFlags = "--disable-background-networking --disable-component-update --no-first-run --disable-gpu --hide-scrollbars"
 
 // BenchmarkPeers does the same recording, from the start of the driver to its end, with a new browser each time: by this probe; by raw
-// commands of the DevTools protocol and nothing else, which is the floor; by Playwright, Puppeteer, and Chrome DevTools' own runner of
-// recordings. Metrics are medians of wall-clock time and of the CPU time of driver and browser. The probe runs twice: as it does it by
+// commands of the DevTools protocol and nothing else, which is the floor; by the floor with a minimum of care (see floor); by Playwright,
+// Puppeteer, and Chrome DevTools' own runner of recordings. Metrics are medians of wall-clock time and of the CPU time of driver and browser. The probe runs twice: as it does it by
 // default, when it gives each page half a second of quiet, so that its vitals are final; and as the others do it, without. make peers
 // installs what the others need.
 func BenchmarkPeers(b *testing.B) {
@@ -83,6 +83,7 @@ func peerDrivers(b *testing.B) map[string][]string {
 		"probe":         append(slices.Clone(ours), "--settle", "0s"),
 		"probe_settled": ours,
 		"floor":         {os.Args[0], floorCommand, recording},
+		"floor_careful": {os.Args[0], floorCommand, recording, careful},
 		"playwright":    {"node", filepath.Join(peers, "playwright.mjs"), recording},
 		"puppeteer":     {"node", filepath.Join(peers, "puppeteer.mjs"), recording},
 		"replay":        {"node", filepath.Join(peers, "replay.mjs"), recording},

@@ -39,7 +39,7 @@ type sight struct {
 	severed   bool   // the network process is not the one that it was
 }
 
-// sample looks at the group and keeps the peaks. It costs a list of /proc and two small files of each process.
+// sample looks at the group and keeps the peaks. It costs a list of /proc and three small files of each process.
 func (m *meter) sample() sight {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,9 +61,7 @@ func (m *meter) sample() sight {
 		if !known[pid] {
 			continue
 		}
-		if !seen {
-			offer(pid)
-		}
+		offer(pid) // at every look: Chromium gives some of its processes a score of its own, a moment after their start
 		out.processes++
 		now.CPU += s.cpu
 		own, common := residentOf(pid)

@@ -2,6 +2,7 @@ package chromium
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -145,17 +147,22 @@ func TestMemoryOfPages(t *testing.T) {
 // Where memory is short, the kernel takes a browser before the probe.
 func TestBrowsersGoFirst(t *testing.T) {
 	t.Parallel()
-	b, _ := launch(t, Options{TempDir: tempDir(t)})
-	b.Check()
-	group := members(b.proc.pid)
-	if len(group) < 3 {
-		t.Fatalf("processes: got %d, want the browser and its helpers", len(group))
+	cmd := exec.Command("sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	for _, pid := range group {
-		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "oom_score_adj"))
-		score, err2 := strconv.Atoi(strings.TrimSpace(string(text)))
-		if err != nil || err2 != nil || score < 300 {
-			t.Errorf("oom_score_adj of the %s process: got %q, %v, want 300 or more", kindOf(pid), text, err)
+	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	m := &meter{group: cmd.Process.Pid}
+	file := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "oom_score_adj")
+	for _, own := range []string{"0", "200", "400"} { // Chromium gives its processes scores of its own, a moment after their start
+		if err := os.WriteFile(file, []byte(own), 0); err != nil && !errors.Is(err, os.ErrPermission) { // of a test that has more itself
+			t.Fatal(err)
+		}
+		m.sample()
+		text, err := os.ReadFile(file)
+		if score, err2 := strconv.Atoi(strings.TrimSpace(string(text))); err != nil || err2 != nil || score < 300 {
+			t.Errorf("oom_score_adj of a process that had %s: got %q, %v, want 300 or more", own, text, err)
 		}
 	}
 }

@@ -23,14 +23,20 @@ type wire struct {
 
 	mu      sync.Mutex
 	next    int64
-	waiting map[int64]chan *cdproto.Message
+	waiting map[int64]call
 
 	lost     chan struct{} // closed when no reply can be expected any more
 	loseOnce sync.Once
 }
 
+// call is one that waits for its reply.
+type call struct {
+	session target.SessionID
+	reply   chan *cdproto.Message // has room for it
+}
+
 func newWire(pipe chromedp.Transport, onEvent func(*cdproto.Message)) *wire {
-	return &wire{pipe: pipe, onEvent: onEvent, waiting: map[int64]chan *cdproto.Message{}, lost: make(chan struct{})}
+	return &wire{pipe: pipe, onEvent: onEvent, waiting: map[int64]call{}, lost: make(chan struct{})}
 }
 
 // run reads until the pipe ends.
@@ -43,14 +49,35 @@ func (w *wire) run() {
 		}
 		if msg.ID == 0 {
 			w.onEvent(msg)
+			w.ended(msg)
 			continue
 		}
 		w.mu.Lock()
-		reply := w.waiting[msg.ID]
+		waiting, ok := w.waiting[msg.ID]
 		delete(w.waiting, msg.ID)
 		w.mu.Unlock()
-		if reply != nil {
-			reply <- msg // has room for the one reply
+		if ok {
+			waiting.reply <- msg
+		}
+	}
+}
+
+// ended answers the calls of a session that has come to its end: Chromium forgets those that are not the renderer's, such as the click
+// by which a window closes itself. They get what it says to calls that come later.
+func (w *wire) ended(msg *cdproto.Message) {
+	if msg.Method != cdproto.EventTargetDetachedFromTarget {
+		return
+	}
+	var ev target.EventDetachedFromTarget
+	if err := jsonv2.Unmarshal(msg.Params, &ev, jsonv2.DefaultOptionsV2()); err != nil {
+		return // as events are that say something new
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, waiting := range w.waiting {
+		if waiting.session == ev.SessionID {
+			delete(w.waiting, id)
+			waiting.reply <- &cdproto.Message{ID: id, Error: &cdproto.Error{Code: -32001, Message: "Session with given id not found."}}
 		}
 	}
 }
@@ -74,7 +101,7 @@ func (w *wire) send(session target.SessionID, method string, params any, reply c
 	w.next++
 	id := w.next
 	if reply != nil {
-		w.waiting[id] = reply
+		w.waiting[id] = call{session, reply}
 	}
 	w.mu.Unlock()
 	err = w.pipe.Write(context.Background(), &cdproto.Message{

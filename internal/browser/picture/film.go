@@ -38,6 +38,7 @@ type Film struct {
 	frames chan *page.EventScreencastFrame // at most one is under way: Chromium waits for it to be acknowledged
 
 	mu    sync.Mutex
+	mask  *Mask
 	step  string
 	strip []runs.Picture
 	bytes int
@@ -74,8 +75,12 @@ func (f *Film) Begin(step string) {
 	f.step = step
 }
 
-// Start begins the recording where it has not begun. Stop ends it.
+// Start begins the recording where it has not begun. Stop ends it. The mask is for what is recorded from now on, in either case: there
+// may be more to cover as the run goes on.
 func (f *Film) Start(p Page, m *Mask) {
+	f.mu.Lock()
+	f.mask = m
+	f.mu.Unlock()
 	if f.stop != nil {
 		return
 	}
@@ -87,7 +92,7 @@ func (f *Film) Start(p Page, m *Mask) {
 	}
 	go func() {
 		defer close(done)
-		f.record(ctx, p, m)
+		f.record(ctx, p)
 	}()
 }
 
@@ -110,7 +115,7 @@ func cast(e chromium.Endpoint) {
 
 // record keeps the frames before and after which the same was to be covered. Each is produced after the one before was acknowledged,
 // and that is after the look before it.
-func (f *Film) record(ctx context.Context, p Page, m *Mask) {
+func (f *Film) record(ctx context.Context, p Page) {
 	var before *sight
 	cast(p.Endpoint)
 	for {
@@ -125,7 +130,7 @@ func (f *Film) record(ctx context.Context, p Page, m *Mask) {
 			at = time.UnixMicro(int64(ev.Metadata.Timestamp.Float64() * 1e6))
 		}
 		limited, cancel := context.WithTimeout(ctx, lookLimit)
-		after, err := look(limited, p, m, silent{})
+		after, err := look(limited, p, f.covered(), silent{})
 		cancel()
 		if errors.Is(err, chromium.ErrLost) {
 			return
@@ -146,6 +151,13 @@ func (f *Film) record(ctx context.Context, p Page, m *Mask) {
 			cast(p.Endpoint) // what was left out may stay as it is, and would not be sent again
 		}
 	}
+}
+
+// covered is what must not show now.
+func (f *Film) covered() *Mask {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.mask
 }
 
 // rest waits until the next frame may come; false where ctx ends first.

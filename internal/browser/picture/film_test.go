@@ -31,6 +31,17 @@ func TestFilmIsBounded(t *testing.T) {
 	}
 }
 
+// As a run goes on there may be more to cover: selectors that name what an earlier step extracted.
+func TestFilmTakesTheLastMask(t *testing.T) {
+	f, later := NewFilm(slog.New(slog.DiscardHandler)), &Mask{Selectors: [][]Part{{{"css", "#account-17"}}}}
+	f.stop = func() {} // as if it were under way
+	f.Start(Page{}, &Mask{})
+	f.Start(Page{}, later)
+	if f.covered() != later {
+		t.Error("got the first mask, want the last one")
+	}
+}
+
 func TestParse(t *testing.T) {
 	for selector, want := range map[string]Part{
 		"#a > b": {"css", "#a > b"}, "css/.x": {"css", ".x"}, "pierce/#y": {"pierce", "#y"}, "xpath///*[@id='z']": {"xpath", "//*[@id='z']"},

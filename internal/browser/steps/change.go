@@ -14,6 +14,9 @@ import (
 
 // change gives the element a value. The value may be a secret: it goes into the page and nowhere else.
 func (a *action) change(ctx context.Context) error {
+	if a.step.Value == nil { // an assignment of another version's coordinator may lack what rules ask for
+		return fmt.Errorf("change %v: got no value, want one", a.step.Selectors)
+	}
 	value, err := a.scope.Expand(*a.step.Value)
 	if err != nil {
 		return failf(scriptFault, "%v", err)

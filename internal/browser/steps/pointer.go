@@ -23,9 +23,12 @@ func (a *action) click(ctx context.Context, times int64) error {
 	press := hand.Press{X: at.X, Y: at.Y, Device: a.step.DeviceType, Button: a.step.Button, Times: times}
 	if a.step.Duration != nil {
 		press.Hold = time.Duration(*a.step.Duration * float64(time.Millisecond))
-		a.ours += press.Hold // nobody waits for the page meanwhile
 	}
-	return taken(a.player.hand.Press(ctx, a.frame.Input, press))
+	err = a.player.hand.Press(ctx, a.frame.Input, press)
+	if err == nil {
+		a.ours += max(press.Hold, 0) // nobody waits for the page meanwhile
+	}
+	return taken(err)
 }
 
 // hover moves the mouse onto the element.

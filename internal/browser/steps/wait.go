@@ -53,10 +53,11 @@ func (a *action) poll(ctx context.Context, every time.Duration, try func() (bool
 }
 
 // lookup reads the step's selectors.
-func (a *action) lookup() (*elements.Lookup, error) { return a.lookupOf(a.step.Selectors) }
-
-func (a *action) lookupOf(selectors scenario.Selectors) (*elements.Lookup, error) {
-	l, err := elements.NewLookup(selectors, a.scope)
+func (a *action) lookup() (*elements.Lookup, error) {
+	if len(a.step.Selectors) == 0 {
+		return nil, fmt.Errorf("%s: got no selectors, want one", a.step.Type)
+	}
+	l, err := elements.NewLookup(a.step.Selectors, a.scope)
 	if err != nil {
 		return nil, failf(scriptFault, "%v", err)
 	}

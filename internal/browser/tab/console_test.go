@@ -49,7 +49,7 @@ func TestConsole(t *testing.T) {
 			}
 			// Not among them: what the browser says because a request failed, and the request that the page gave up.
 			if errors, failed := o.Problems(); errors != 7 || failed != 2 {
-				t.Errorf("problems: got %d errors and %d requests, want 7 and 2: %.100v", errors, failed, o.Console())
+				t.Errorf("problems: got %d errors and %d requests, want 7 and 2: %+v", errors, failed, o.Console())
 			}
 			o.Begin("quiet")
 			if errors, failed := o.Problems(); errors != 0 || failed != 0 {

@@ -41,13 +41,23 @@ func (t *Tab) Open(ctx context.Context, b *chromium.Browser) error {
 	if _, err := chromium.Call(ctx, root, target.SetAutoAttach, autoAttach(roots())); err != nil {
 		return fmt.Errorf("open browser: %w", err)
 	}
-	if err := t.prime(ctx); err != nil {
-		return fmt.Errorf("prime browser: %w", err)
+	var start target.SessionID
+	if err := t.wait(ctx, func() bool { start = t.anyPage(); return start != "" }); err != nil {
+		return fmt.Errorf("open browser: wait for the first window: %w", err)
 	}
-	if err := t.openPage(ctx); err != nil {
-		return fmt.Errorf("open page: %w", err)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	primed := make(chan error, 1)
+	go func() { primed <- t.prime(ctx, start) }()
+	err = t.openPage(ctx)
+	if err != nil {
+		cancel()
+		err = fmt.Errorf("open page: %w", err)
 	}
-	return nil
+	if failed := <-primed; failed != nil && err == nil {
+		err = fmt.Errorf("prime browser: %w", failed)
+	}
+	return err
 }
 
 // roots are the targets that belong to no page, branches those that do. A service worker belongs to each page that it serves, which
@@ -68,12 +78,9 @@ func autoAttach(filter target.Filter) target.SetAutoAttachParams {
 	return target.SetAutoAttachParams{AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: new(true), Filter: filter}
 }
 
-func (t *Tab) prime(ctx context.Context) error {
-	var id target.SessionID
-	if err := t.wait(ctx, func() bool { id = t.anyPage(); return id != "" }); err != nil {
-		return fmt.Errorf("wait for the first window: %w", err)
-	}
-	e := t.browser.Endpoint(id)
+// prime loads the primer in the window that the browser starts with.
+func (t *Tab) prime(ctx context.Context, start target.SessionID) error {
+	e := t.browser.Endpoint(start)
 	if _, err := chromium.Call(ctx, e, page.Navigate, page.NavigateParams{URL: primer}); err != nil {
 		return err
 	}

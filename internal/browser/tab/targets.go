@@ -71,7 +71,7 @@ func (t *Tab) Find(ctx context.Context, name string, path []int) (found Frame, m
 			if f == nil {
 				break
 			}
-			if child >= len(f.children) {
+			if child < 0 || child >= len(f.children) {
 				missing = fmt.Sprintf("frame %v: there are %d at level %d", path, len(f.children), depth+1)
 				f = nil
 				break
@@ -193,6 +193,7 @@ func (t *Tab) left(session target.SessionID) {
 			delete(t.pages, target.ID(f.doc.Frame))
 		}
 	}
+	t.traffic.Detach(session)
 	t.gone = t.gone || session == t.main
 }
 

@@ -21,6 +21,15 @@ func (t *Log) Attach(session target.SessionID, party Party) { t.parties[session]
 // Party returns who speaks in a session.
 func (t *Log) Party(session target.SessionID) Party { return t.parties[session] }
 
+// Detach stops waiting for what a session that has ended had under way: nobody will tell of its end.
+func (t *Log) Detach(session target.SessionID) {
+	for _, x := range t.exchanges {
+		if x.active && x.hopsSeen.first == session {
+			t.deactivate(x)
+		}
+	}
+}
+
 // sightings counts, by session, how many of the things that come in order a session has told of: several may tell of the same.
 type sightings struct {
 	total int // told of by any
