@@ -173,3 +173,44 @@ func (m Machine) Delay() (total time.Duration, ok bool) {
 	}
 	return total, ok
 }
+
+// cpu is what processors have done since some beginning, all together.
+type cpu struct {
+	used  time.Duration // by anybody, that which a hypervisor gave to others included
+	all   time.Duration // used and idle
+	probe time.Duration // used by this process, without its children
+	ok    bool
+}
+
+// tick is the unit of times in /proc, the same on every Linux.
+const tick = time.Second / 100
+
+// CPU reads what the processors of the whole machine have done.
+func (m Machine) CPU() (c cpu) {
+	first, _, _ := strings.Cut(m.read("proc/stat"), "\n")
+	fields := strings.Fields(first) // cpu user nice system idle iowait irq softirq steal; the rest is part of user
+	_, own, _ := strings.Cut(m.read("proc/self/stat"), ") ")
+	mine := strings.Fields(own) // state parent ...; the 12th and 13th are user and system time
+	if len(fields) < 9 || fields[0] != "cpu" || len(mine) < 13 {
+		return cpu{}
+	}
+	const idle, ioWait = 4, 5
+	for i, text := range fields[:9] {
+		n, _ := strconv.ParseInt(text, 10, 64) // the name counts for nothing
+		c.all += time.Duration(n) * tick
+		if i != idle && i != ioWait {
+			c.used += time.Duration(n) * tick
+		}
+	}
+	for _, text := range mine[11:13] {
+		n, _ := strconv.ParseInt(text, 10, 64)
+		c.probe += time.Duration(n) * tick
+	}
+	c.ok = true
+	return c
+}
+
+// since is what happened between two readings.
+func (c cpu) since(before cpu) cpu {
+	return cpu{used: c.used - before.used, all: c.all - before.all, probe: c.probe - before.probe, ok: c.ok && before.ok && c.all > before.all}
+}

@@ -23,6 +23,7 @@ type Ticket struct {
 	busy     float64   // cores that others had been given when it was granted
 
 	begun    time.Time
+	cpu      cpu
 	pressure reading
 	delay    reading
 }
@@ -62,6 +63,7 @@ func (t *Ticket) Start(ctx context.Context, until time.Time) error {
 	t.begun = time.Now()
 	t.pressure.total, t.pressure.ok = t.room.machine.Pressure()
 	t.delay.total, t.delay.ok = t.room.machine.Delay()
+	t.cpu = t.room.machine.CPU()
 	return nil
 }
 
@@ -73,15 +75,19 @@ func (t *Ticket) Release() {
 	t.room.serve()
 }
 
-// The shares of a run's time that may be lost to a busy machine before its numbers are no longer the service's.
+// The shares of a run's time that may be lost to a busy machine before its numbers are no longer the service's. A browser's threads wait for
+// each other too, on an idle machine of two cores for 10 to 45 % of a journey's time: what is lost counts only where others took their
+// share of the machine and little was left, see crowded.
 const (
-	// pressureLimit bounds the time in which work waited for a processor. On an idle machine of two cores a browser's own threads wait
-	// for each other for 9 % of a light journey's time, and 20 % of one whose page is all script; with another program on 0.4 of a core
-	// it was 44 %, and the page half as slow again. A page that is over the limit by itself needs more cores than there are.
+	// pressureLimit bounds the time in which work waited for a processor. With another program on 0.4 of a core it was 44 % of a
+	// journey's time, and the page half as slow again.
 	pressureLimit = 0.3
 	// delayLimit bounds the time for which the probe's own threads waited, all together; less than delayFloor is never too much.
 	delayLimit = 0.1
 	delayFloor = 10 * time.Millisecond
+	// othersLimit and idleLimit are shares of all processors' time: what others may take, and what is to be left over.
+	othersLimit = 0.1
+	idleLimit   = 0.25
 )
 
 // Stamp enters in the result of a run that has ended what the machine was busy with, learns from what the run cost, and says where its
@@ -100,17 +106,32 @@ func (t *Ticket) Stamp(r *runs.Result) {
 		return
 	}
 	took, busy := time.Since(t.begun), len(r.Tainted)
+	crowded := t.crowded(load)
 	if lost, ok := t.pressure.since(t.room.machine.Pressure()); ok {
 		ms := runs.Milliseconds(lost)
 		load.PressureCPU = &ms
-		if t.need.Browser && float64(lost) > pressureLimit*float64(took) {
+		if crowded && t.need.Browser && float64(lost) > pressureLimit*float64(took) {
 			taint(r, "work waited for a processor", lost, took, pressureLimit)
 		}
 	}
-	if lost, ok := t.delay.since(t.room.machine.Delay()); ok && lost > delayFloor && float64(lost) > delayLimit*float64(took) {
+	if lost, ok := t.delay.since(t.room.machine.Delay()); ok && crowded && lost > delayFloor && float64(lost) > delayLimit*float64(took) {
 		taint(r, "the probe waited for a processor", lost, took, delayLimit)
 	}
 	t.learn(r, took, len(r.Tainted) > busy)
+}
+
+// crowded reports whether others left the run too little of the machine since it began, and notes what they took. Where nobody can say,
+// it is taken for crowded.
+func (t *Ticket) crowded(load *runs.Load) bool {
+	did := t.room.machine.CPU().since(t.cpu)
+	if !did.ok {
+		return true
+	}
+	browser := time.Duration((load.CPUSeconds - load.LaunchCPU) * float64(time.Second))
+	others := max(did.used-did.probe-browser, 0)
+	load.OthersCPU = round(others.Seconds())
+	all := float64(did.all)
+	return float64(others) > othersLimit*all && float64(did.all-did.used) < idleLimit*all
 }
 
 // since is what was lost between two readings. Threads that end take their part of a total with them.

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -59,6 +60,49 @@ func TestStamp(t *testing.T) {
 					t.Errorf("got tainted %q, want not", got)
 				case !strings.Contains(got, tt.tainted):
 					t.Errorf("got tainted %q, want %q", got, tt.tainted)
+				}
+			})
+		})
+	}
+}
+
+// What a browser's own threads lose to each other is the page's; what others take, and machines with much left over, are told apart.
+func TestCrowded(t *testing.T) {
+	for name, tt := range map[string]struct {
+		user, steal, idle, probe int // hundredths of a second gained in a run of 2 s on two cores, of which the browser took 1.2 s
+		others                   float64
+		tainted                  bool
+	}{
+		"alone":                   {user: 140, idle: 260, probe: 20},
+		"alone, and all of it":    {user: 380, idle: 20, probe: 260},
+		"another program":         {user: 320, idle: 80, probe: 20, others: 1.8, tainted: true},
+		"another machine":         {user: 140, steal: 180, idle: 80, probe: 20, others: 1.8, tainted: true},
+		"others, and much left":   {user: 440, idle: 360, probe: 20, others: 3},
+		"a little":                {user: 170, idle: 230, probe: 20, others: 0.3},
+		"a little, and none left": {user: 390, idle: 10, probe: 210, others: 0.6, tainted: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				files := memory(4000).Files.(fstest.MapFS)
+				did := func(user, steal, idle, probe int) {
+					files["proc/stat"] = &fstest.MapFile{Data: fmt.Appendf(nil, "cpu  %d 10 10 %d 10 10 10 %d 0 0\ncpu0 1 1 1 1\n", 1000+user, 5000+idle, steal)}
+					files["proc/self/stat"] = &fstest.MapFile{Data: fmt.Appendf(nil, "7 (a ) b) S 1 1 1 0 -1 0 0 0 0 0 %d 100 0 0 20 0\n", 300+probe)}
+				}
+				lose(files, "0", "0")
+				did(0, 0, 0, 0)
+				r := New(Machine{Files: files}, 2)
+				ticket := acquire(t, r, page("a"))
+				defer ticket.Release()
+				if err := ticket.Start(t.Context(), time.Now()); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * time.Second)
+				lose(files, "1500000", "0")
+				did(tt.user, tt.steal, tt.idle, tt.probe)
+				result := &runs.Result{State: runs.StatePassed, Load: &runs.Load{CPUSeconds: 1.5, LaunchCPU: 0.3}}
+				ticket.Stamp(result)
+				if result.Load.OthersCPU != tt.others || (len(result.Tainted) > 0) != tt.tainted {
+					t.Errorf("got %v s by others, tainted %q, want %v s, tainted: %v", result.Load.OthersCPU, result.Tainted, tt.others, tt.tainted)
 				}
 			})
 		})

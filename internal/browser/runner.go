@@ -110,6 +110,7 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment, network Network) 
 		return nil, fault
 	}
 	browser.Check() // knows its processes from now on
+	s.launchCPU = browser.Usage().CPU.Seconds()
 	s.launchMS = float64(time.Since(began)) / float64(time.Millisecond)
 	return s, nil
 }

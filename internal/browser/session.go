@@ -26,7 +26,8 @@ type Session struct {
 	elements *elements.Engine
 	player   *steps.Player
 
-	launchMS float64 // from the start of the process until the page could take the first step
+	launchCPU float64 // seconds, until then
+	launchMS  float64 // from the start of the process until the page could take the first step
 
 	camera *picture.Camera
 
@@ -81,7 +82,7 @@ func (s *Session) Close() runs.Trail {
 		s.trail.Film = s.camera.Film.Stop()
 		s.browser.Close()
 		used := s.browser.Usage()
-		s.trail.Load = &runs.Load{LaunchMS: s.launchMS, CPUSeconds: used.CPU.Seconds(), PeakMemory: used.Memory}
+		s.trail.Load = &runs.Load{LaunchMS: s.launchMS, CPUSeconds: used.CPU.Seconds(), LaunchCPU: s.launchCPU, PeakMemory: used.Memory}
 		s.trail.Tainted = s.tab.Tainted()
 		s.trail.Navigations, s.trail.Vitals, s.trail.Console = s.tab.Navigations(), s.tab.LateVitals(), s.tab.Console()
 		var dropped int

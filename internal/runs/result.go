@@ -68,6 +68,8 @@ type Load struct {
 	WaitedMS    float64  `json:"waited_ms,omitempty"`       // of that, for admission
 	LaunchMS    float64  `json:"launch_ms,omitempty"`       // the start of the browser
 	CPUSeconds  float64  `json:"cpu_s,omitempty"`           // of the browser, all its processes
+	LaunchCPU   float64  `json:"launch_cpu_s,omitempty"`    // of that, for its start
+	OthersCPU   float64  `json:"others_cpu_s,omitempty"`    // of everybody else on the machine, from the first step on
 	PeakMemory  int64    `json:"peak_memory,omitempty"`     // of the browser, bytes
 	PressureCPU *float64 `json:"cpu_pressure_ms,omitempty"` // how long work of this machine waited for a processor meanwhile (PSI)
 }
