@@ -185,8 +185,8 @@ type cpu struct {
 // tick is the unit of times in /proc, the same on every Linux.
 const tick = time.Second / 100
 
-// CPU reads what the processors of the whole machine have done.
-func (m Machine) CPU() (c cpu) {
+// cpu reads what the processors of the whole machine have done.
+func (m Machine) cpu() (c cpu) {
 	first, _, _ := strings.Cut(m.read("proc/stat"), "\n")
 	fields := strings.Fields(first) // cpu user nice system idle iowait irq softirq steal; the rest is part of user
 	_, own, _ := strings.Cut(m.read("proc/self/stat"), ") ")

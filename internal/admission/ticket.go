@@ -63,7 +63,7 @@ func (t *Ticket) Start(ctx context.Context, until time.Time) error {
 	t.begun = time.Now()
 	t.pressure.total, t.pressure.ok = t.room.machine.Pressure()
 	t.delay.total, t.delay.ok = t.room.machine.Delay()
-	t.cpu = t.room.machine.CPU()
+	t.cpu = t.room.machine.cpu()
 	return nil
 }
 
@@ -123,7 +123,7 @@ func (t *Ticket) Stamp(r *runs.Result) {
 // crowded reports whether others left the run too little of the machine since it began, and notes what they took. Where nobody can say,
 // it is taken for crowded.
 func (t *Ticket) crowded(load *runs.Load) bool {
-	did := t.room.machine.CPU().since(t.cpu)
+	did := t.room.machine.cpu().since(t.cpu)
 	if !did.ok {
 		return true
 	}

@@ -2,6 +2,7 @@ package journey
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"lastmile/internal/runs"
@@ -58,7 +59,7 @@ func checkBudget(done *runs.Step, budget *scenario.Budget) {
 		done.State = runs.StepDegraded
 	}
 	// The first is why the run is degraded.
-	done.Warnings = append(breaches, append(done.Warnings, unknown...)...)
+	done.Warnings = slices.Concat(breaches, done.Warnings, unknown)
 }
 
 func unreported(vital string) string {

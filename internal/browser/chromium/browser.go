@@ -81,12 +81,18 @@ func (b *Browser) Close() {
 	})
 }
 
-// Usage returns what the browser took of the machine. It is valid after Close.
+// Usage returns what the browser has taken of the machine: as of the last Check, or of the last time that it was sampled; after Close, in
+// all.
 func (b *Browser) Usage() Usage {
-	// What was reaped counts to the microsecond, but a process that died together with its parent is in no such count: either is at
-	// most the truth.
-	peak := b.meter.most()
-	return Usage{CPU: max(peak.CPU, b.proc.spent), Memory: peak.Memory}
+	used := b.meter.most()
+	select {
+	case <-b.proc.exited:
+		// What was reaped counts to the microsecond, but a process that died together with its parent is in no such count: either is at
+		// most the truth.
+		used.CPU = max(used.CPU, b.proc.spent)
+	default:
+	}
+	return used
 }
 
 // Fail records what broke the browser and ends every call under way. Only the first fault counts: the others follow from it.

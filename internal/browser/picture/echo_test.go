@@ -22,7 +22,7 @@ func TestEchoesAreCovered(t *testing.T) {
 		"texts": box + credentials + "</span>" + "<p>" +
 			box + `{"pw":"correct\u0020horse"}</span>` + "<p>" +
 			box + "pw=correct+horse&amp;x=1</span>" + "<p>" +
-			box + "corr&#8203;ect ho&shy;rse</span>" + "<p>" +
+			box + "cor&#8203;rect ho&shy;rse</span>" + "<p>" +
 			`<style>b::before { content: attr(data-x); background: #f0f; color: #f0f }</style><b data-x="correct horse">x</b>` + "<p>" +
 			`<select size=3><option style="background:#f0f;color:#f0f;font-size:30px">correct horse<option>other</select>` + "<p>" +
 			`<textarea style="background:#f0f;font-size:30px">my correct horse</textarea>` + "<p>" +

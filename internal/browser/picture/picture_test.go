@@ -87,7 +87,9 @@ func site(t testing.TB) (port string) {
 	t.Cleanup(func() {
 		_ = server.Close()
 		for range 2 {
-			<-ended
+			if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+				t.Errorf("serve: got %v, want it closed", err)
+			}
 		}
 	})
 	return port

@@ -23,7 +23,7 @@ func TestConsole(t *testing.T) {
 			}
 			ctx, cancel := contextOf(t)
 			defer cancel()
-			for ctx.Err() == nil && !(heard("from the worker") && heard("from the frame")) { // which have processes and threads of their own
+			for ctx.Err() == nil && (!heard("from the worker") || !heard("from the frame")) { // which have processes and threads of their own
 				o.eval("new Promise((done) => setTimeout(done, 20))")
 			}
 			said := func(level, text, page string) {

@@ -116,7 +116,7 @@ func (t *Tab) named(name string) (f *frame, missing string) {
 // WaitAny blocks until the document of one of the frames is as wanted, and returns it. It is ErrGone when all of them go first.
 func (t *Tab) WaitAny(ctx context.Context, frames []cdp.FrameID, wanted func(Document) bool) (doc Document, err error) {
 	err = t.await(ctx, func() (bool, error) {
-		gone := error(ErrGone)
+		gone := ErrGone
 		for _, id := range frames {
 			if f := t.frames[id]; f != nil {
 				doc, gone = f.doc, nil
