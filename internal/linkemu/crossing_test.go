@@ -378,8 +378,9 @@ func siteOfEverything(t *testing.T) (port string, hosts *seen) {
 // either way in, and is among the run's requests. The names are known at the link's far end only.
 func TestEverythingCrossesTheLink(t *testing.T) {
 	t.Parallel()
-	want := map[string]int{ // status by where; the port is the site's
-		"http://localhost/crossing.html": 200, "http://localhost/crossing.js": 200, "http://frame.test/done.html": 200,
+	// Status by where; the port is the site's. Chromium does not always tell of the script of a service worker itself, crossing.js.
+	want := map[string]int{
+		"http://localhost/crossing.html": 200, "http://frame.test/done.html": 200,
 		"http://worker.test/answer.txt": 200, "http://service.test/answer.txt": 200, "http://popup.test/opened.html": 200,
 		"http://image.test/nothing": 200, "http://beacon.test/nothing": 204, "ws://socket.test/nothing": 101,
 	}
@@ -411,7 +412,8 @@ func TestEverythingCrossesTheLink(t *testing.T) {
 			}
 			got := map[string]int{}
 			for _, r := range requests {
-				got[strings.Replace(r.URL, ":"+port, "", 1)] = r.Status
+				where := strings.Replace(r.URL, ":"+port, "", 1)
+				got[where] = max(got[where], r.Status)
 				checkPhases(t, r)
 			}
 			for where, status := range want {

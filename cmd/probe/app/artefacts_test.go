@@ -32,10 +32,12 @@ func gossip(t *testing.T) string {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		http.SetCookie(w, &http.Cookie{Name: "sid", Value: "session-cookie-value", Path: "/"})
 		fmt.Fprint(w, `<!doctype html><meta charset="utf-8"><title>gossip</title>
-<style>body { font: 14px monospace } .no { background: #f0f; color: #f0f } .yes { background: #0c0; color: #0c0 }</style>
+<style>body { font: 14px monospace } .no { background: #f0f; color: #f0f } .yes { background: #0c0; color: #0c0 }
+@keyframes turn { to { background: #ccc } } .clock { display: block; width: 40px; height: 40px; background: #888; animation: turn .5s infinite }</style>
 <p class="yes">what everybody may see</p>
 <p><input id="code" autocomplete="off"> <button id="go">go</button></p>
 <p id="echo"></p>
+<i class="clock"></i>
 <script>
   go.onclick = async () => {
     const value = code.value, utf8 = String.fromCharCode(...new TextEncoder().encode(value));
@@ -78,7 +80,7 @@ artefacts: {filmstrip: always}
   - {id: go, type: click, selectors: [["#go"]]}
   - {id: sent, type: waitForElement, selectors: [["#done"]]}
   - {id: api, type: http, url: "${vars.base}/take?hop", headers: {X-Secret: "${secrets.PASSWORD}", Authorization: "Bearer ${secrets.PASSWORD}"}}
-  - {id: "in-vain", type: waitForElement, selectors: [["#never"]], timeout: 300ms}
+  - {id: "in-vain", type: waitForElement, selectors: [["#never"]], timeout: 1500ms}
 `)
 }
 

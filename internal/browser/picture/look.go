@@ -191,15 +191,16 @@ func (l *looker) resolve(ctx context.Context, f *Frame, id cdp.BackendNodeID) (r
 		return "", err
 	}
 	resolved, err := chromium.Call(ctx, f.Endpoint, dom.ResolveNode,
-		dom.ResolveNodeParams{BackendNodeID: id, ExecutionContextID: world, ObjectGroup: objectGroup})
+		dom.ResolveNodeParams{BackendNodeID: id, ExecutionContextID: world, ObjectGroup: l.group()})
 	if err != nil {
 		return "", err
 	}
 	return resolved.Object.ObjectID, nil
 }
 
-// objectGroup holds our handles.
-const objectGroup = "lastmile-picture"
+// group names what holds the handles of this look. Several looks may be under way, for the film and for a screenshot, and each lets go
+// of its own.
+func (l *looker) group() string { return fmt.Sprintf("%s-%p", WorldName, l) }
 
 // call runs a function in our world of the frame and decodes what it returns.
 func (l *looker) call(ctx context.Context, f *Frame, function string, arguments []*runtime.CallArgument, into any) error {
@@ -210,7 +211,7 @@ func (l *looker) call(ctx context.Context, f *Frame, function string, arguments 
 	result, err := chromium.Call(ctx, f.Endpoint, runtime.CallFunctionOn, runtime.CallFunctionOnParams{
 		FunctionDeclaration: function, ExecutionContextID: world, Arguments: arguments, Silent: new(true), ReturnByValue: new(true),
 	})
-	chromium.Post(f.Endpoint, runtime.ReleaseObjectGroup, runtime.ReleaseObjectGroupParams{ObjectGroup: objectGroup})
+	chromium.Post(f.Endpoint, runtime.ReleaseObjectGroup, runtime.ReleaseObjectGroupParams{ObjectGroup: l.group()})
 	if err != nil {
 		return err
 	}
@@ -326,7 +327,7 @@ func (l *looker) tree(ctx context.Context, f *Frame) (*cdp.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	document, err := chromium.Call(ctx, f.Endpoint, runtime.Evaluate, runtime.EvaluateParams{Expression: "document", ContextID: world, ObjectGroup: objectGroup})
+	document, err := chromium.Call(ctx, f.Endpoint, runtime.Evaluate, runtime.EvaluateParams{Expression: "document", ContextID: world, ObjectGroup: l.group()})
 	if err != nil {
 		return nil, err
 	}

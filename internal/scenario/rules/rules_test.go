@@ -49,7 +49,7 @@ func sound() *scenario.Scenario {
 	return &scenario.Scenario{
 		APIVersion: scenario.APIVersion, Name: "shop", Kind: scenario.KindJourney, Description: "Buys", Owner: "team", Runbook: "https://runbooks.example.com",
 		Engine: scenario.EngineShell, Device: "moto-g-power", Locale: "de-CH", Timezone: "Europe/Zurich", Geolocation: &scenario.Geolocation{Latitude: -90, Longitude: 180, Accuracy: 5},
-		Schedule: every("@every 1m"), Timeout: scenario.Duration(45 * time.Second), StepTimeout: scenario.Duration(20 * time.Second),
+		Schedule: every("@every 1m"), Timeout: scenario.Duration(45 * time.Second), StepTimeout: scenario.Duration(20 * time.Second), Settle: new(scenario.Duration(time.Second)),
 		Regions: scenario.Strings{"us", "eu"}, Networks: []string{"none", "3g"},
 		Vars:       map[string]scenario.Text{"base": "https://shop.example.com", "x": ""},
 		RegionVars: map[string]map[string]scenario.Text{"eu": {"base": "https://eu.shop.example.com"}},
