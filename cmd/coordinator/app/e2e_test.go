@@ -320,16 +320,17 @@ func TestDemoFaults(t *testing.T) {
 			t.Errorf("%s in %s: the fault was not seen", want.scenario, want.region)
 		}
 	}
-	p95 := map[string]float64{}
 	for _, c := range r.Combinations {
-		if c.Scenario == "api" && c.P95MS != nil {
-			p95[c.Region] = *c.P95MS
+		if c.Scenario == "api" && c.Region == "apac" { // over its budget in every run; a P95 is of the runs that a busy machine left untainted
+			if c.States["degraded"] == 0 || c.States["passed"] != 0 || c.P95MS == nil && c.Tainted == 0 || c.P95MS != nil && *c.P95MS < 800 {
+				t.Errorf("api in apac: got %+v, want it slow by 800 ms", c)
+			}
+		}
+		if c.Scenario == "api" && c.Region == "us" && c.States["passed"] == 0 {
+			t.Errorf("api in us: got %v, want some runs within their budget", c.States)
 		}
 		if c.Scenario == "edge-cache" && c.Region == "us" && (c.CacheHitRatio == nil || *c.CacheHitRatio > 0) {
 			t.Errorf("edge-cache in us: got hit ratio %v, want 0", c.CacheHitRatio)
 		}
-	}
-	if p95["apac"] < 800 || p95["us"] > p95["apac"]/2 {
-		t.Errorf("got P95 %v, want apac slow by 800 ms and us not", p95)
 	}
 }
