@@ -8,7 +8,7 @@ lastmile.act = (() => {
       new Promise((done) => requestAnimationFrame(() => done(true))),
       new Promise((done) => setTimeout(() => done(false), 250)),
     ]);
-  const frameTime = 17; // ms at 60 Hz
+  const twoFrames = 34; // ms at 60 Hz
 
   const visible = (el) => {
     if (!el.isConnected || !el.checkVisibility({ visibilityProperty: true })) return false;
@@ -51,15 +51,6 @@ lastmile.act = (() => {
 
   const sameBox = (a, b) => a.x === b.x && a.y === b.y && a.width === b.width && a.height === b.height;
 
-  // Whether anything is animated that may move el: in its document, or in a shadow tree that it is in.
-  const animated = (el) => {
-    for (let root = el.getRootNode(); root.getAnimations; root = root.host.getRootNode()) {
-      if (root.getAnimations().length > 0) return true;
-      if (!root.host) return false;
-    }
-    return false;
-  };
-
   // An animation that has not drawn its first frame yet is about to move what has stood still so far.
   const starting = (el) => {
     for (let node = el; node; node = node.parentElement) {
@@ -71,33 +62,29 @@ lastmile.act = (() => {
   // The element to press for el: itself, or its label where a page hides the control behind it.
   const pressable = (el) => (visible(el) ? el : [...(el.labels ?? [])].find(visible));
 
-  // Brings a point of an element into view. Returns whether anything had to be scrolled in its document.
+  // Brings a point of an element into view, where it is not.
   const bring = (el, offset) => {
     if (parent !== window) el.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" }); // the frame, too
     let point = pointOf(el, offset);
-    if (inside(point.x, point.y)) return false;
+    if (inside(point.x, point.y)) return;
     el.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
     point = pointOf(el, offset); // of something larger than the viewport
     if (!inside(point.x, point.y)) scrollBy({ left: point.x - innerWidth / 2, top: point.y - innerHeight / 2, behavior: "instant" });
-    return true;
   };
 
   const check = async (el, { press, enabled, offset }, spent) => {
     const shown = pressable(el);
     if (!shown) return { state: "hidden" };
     if (enabled && disabled(el)) return { state: "disabled" };
-    const scrolled = bring(shown, offset);
+    bring(shown, offset);
     const before = shown.getBoundingClientRect();
     spent.pause();
     const waiting = performance.now();
-    const calm = !scrolled && !animated(shown); // else one frame is not enough: a page is told of scrolling in the next, and may move things
-    let drawn = await frame();
-    const frames = calm && !animated(shown) ? 1 : 2; // an animation that has just begun has not moved anything in its first frame
-    if (drawn && frames > 1) drawn = await frame();
+    const drawn = (await frame()) && (await frame());
     spent.resume();
     if (!drawn && !document.hidden) return { state: "moving" }; // who has not seen it drawn cannot say that it stands still
     if (!shown.isConnected || starting(shown) || !sameBox(before, shown.getBoundingClientRect())) return { state: "moving" };
-    spent.add(Math.min(performance.now() - waiting, frames * frameTime)); // more than that is the page being busy
+    spent.add(Math.min(performance.now() - waiting, twoFrames)); // more than that is the page being busy
     const point = pointOf(shown, offset);
     if (press) {
       if (!inside(point.x, point.y)) return { state: "outside the viewport" };
