@@ -102,7 +102,7 @@ func TestPlanShowsSlotsAndLoad(t *testing.T) {
 		t.Errorf("got %+v, want four regions, over 20 runs a minute, ten next slots", plan)
 	}
 	code, out, _ = clitest.Run(t, Main, "plan", "--scenarios", scenariosDir)
-	if code != 0 || !strings.Contains(out, "RUNS/MIN") || !strings.Contains(out, "checkout") {
+	if code != 0 || !strings.Contains(out, "RUNS/MIN") || !strings.Contains(out, "api ") {
 		t.Errorf("got status %d and\n%s\nwant a table with load and slots", code, out)
 	}
 }
