@@ -141,7 +141,7 @@ func TestPictureOfHungPage(t *testing.T) {
 	if got, err := j.s.Picture(ctx, j.scope); err == nil {
 		t.Errorf("got a picture of %d bytes, want none", len(got.JPEG))
 	}
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("got no picture after %s, want it given up in time", took)
 	}
 }

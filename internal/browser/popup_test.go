@@ -88,12 +88,17 @@ func TestSettledWithoutThoseThatEnded(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	defer server.CloseClientConnections()
-	ended := make(chan struct{}, 2)
-	mux.HandleFunc("/never", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done(); ended <- struct{}{} })
+	asked, ended := make(chan struct{}, 2), make(chan struct{}, 2)
+	mux.HandleFunc("/never", func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+		ended <- struct{}{}
+	})
+	mux.HandleFunc("/asked", func(http.ResponseWriter, *http.Request) { <-asked })
 	for path, page := range map[string]string{
 		"/frame":  `<script>fetch("/never")</script>`,
-		"/worker": `<p>text<script>const w = new Worker(URL.createObjectURL(new Blob(["fetch('` + server.URL + `/never')"]))); setTimeout(() => w.terminate(), 300)</script>`,
-		"/framed": `<p>text<iframe src="` + strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + `/frame"></iframe><script>setTimeout(() => document.querySelector("iframe").remove(), 300)</script>`,
+		"/worker": `<p>text<script>const w = new Worker(URL.createObjectURL(new Blob(["fetch('` + server.URL + `/never')"]))); fetch("/asked").then(() => w.terminate())</script>`,
+		"/framed": `<p>text<iframe src="` + strings.Replace(server.URL, "127.0.0.1", "localhost", 1) + `/frame"></iframe><script>fetch("/asked").then(() => document.querySelector("iframe").remove())</script>`,
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")

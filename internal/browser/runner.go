@@ -109,7 +109,7 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment, network Network) 
 		s.Close()
 		return nil, fault
 	}
-	browser.Check() // knows its processes from now on
+	browser.Started()
 	s.launchCPU = browser.Usage().CPU.Seconds()
 	s.launchMS = float64(time.Since(began)) / float64(time.Millisecond)
 	return s, nil

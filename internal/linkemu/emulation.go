@@ -233,16 +233,13 @@ func (e *emulation) close() {
 	}
 }
 
-// echoPort is where the calibration exchange comes to at the gateway.
-const echoPort = 7
-
 // calibrate measures the link before its run's first step. What it could not measure stays zero.
 func (e *emulation) calibrate(ctx context.Context) {
 	device, err := e.device.ListenUDP(netip.AddrPortFrom(deviceV4, 0))
 	if err != nil {
 		return
 	}
-	gateway, err := e.gateway.ListenUDP(netip.AddrPortFrom(gatewayV4, echoPort))
+	gateway, err := e.gateway.ListenUDP(calibration)
 	if err != nil {
 		_ = device.Close()
 		return

@@ -187,13 +187,6 @@ func (s *seen) list() []string {
 }
 
 // within reports a duration that is shorter than it can be, or so much longer that no busy machine explains it.
-func within(t *testing.T, what string, got, least time.Duration) {
-	t.Helper()
-	if got < least || got > least+least/2+200*time.Millisecond {
-		t.Errorf("%s: got %v, want %v or a little more", what, got.Round(time.Millisecond), least)
-	}
-}
-
 func classOf(c *runs.Cause) runs.Class {
 	if c == nil {
 		return ""

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lastmile/internal/linkemu/linktest"
 )
 
 // insideCommand makes the test binary a visitor: it stands for a browser.
@@ -55,6 +57,7 @@ func TestProgramInsideTheNetwork(t *testing.T) {
 		"http://example.com:"+port, "http://"+onWire+":"+port, "http://other.test:"+port, "http://192.168.9.9:"+port)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
+	watch := linktest.Start(t)
 	err := n.Start(cmd)
 	if why != nil { // a machine that does not allow it: then Start has to say the same
 		if err == nil || err.Error() != why.Error() {
@@ -77,7 +80,7 @@ func TestProgramInsideTheNetwork(t *testing.T) {
 		if _, err := fmt.Sscanf(lines[i], "hello %d", &took[i]); err != nil {
 			t.Errorf("got %q, want hello and how long it took", lines[i])
 		}
-		within(t, lines[i], time.Duration(took[i])*time.Millisecond, least)
+		watch.Holds(lines[i], time.Duration(took[i])*time.Millisecond, least)
 	}
 	for _, line := range lines[2:] {
 		if !strings.HasPrefix(line, "error") {

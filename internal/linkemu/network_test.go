@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"lastmile/internal/linkemu/linktest"
 	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 )
@@ -51,15 +52,15 @@ func TestSetUpCostsFourRoundTrips(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
+	watch := linktest.Start(t)
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	within(t, "all", time.Since(began), 4*rtt)
+	watch.Within("all", 4*rtt)
 	for what, span := range map[string][2]time.Time{"dns": dns, "connect": connect, "tls": handshake, "wait": wait} {
-		within(t, what, span[1].Sub(span[0]), rtt)
+		watch.Holds(what, span[1].Sub(span[0]), rtt)
 	}
 
 	records := n.Connections()
@@ -70,8 +71,8 @@ func TestSetUpCostsFourRoundTrips(t *testing.T) {
 	if r.Host != "example.com" || r.Remote.String() != server.Listener.Addr().String() || r.Failure != nil {
 		t.Errorf("got record %+v, want one of example.com at %s", r, server.Listener.Addr())
 	}
-	within(t, "record of dns", r.DNSEnd.Sub(r.DNSStart), rtt)
-	within(t, "record of connect", r.ConnectEnd.Sub(r.ConnectStart), rtt)
+	watch.Holds("record of dns", r.DNSEnd.Sub(r.DNSStart), rtt)
+	watch.Holds("record of connect", r.ConnectEnd.Sub(r.ConnectStart), rtt)
 	if r.Upstream <= 0 || r.Upstream > 100*time.Millisecond {
 		t.Errorf("got %v beyond the link, want a little: the server is on this machine", r.Upstream)
 	}
@@ -164,7 +165,7 @@ func TestGoodputIsTheLinks(t *testing.T) {
 	}
 	defer func() { _ = c.Close() }()
 	// On the wire 1448 bytes of content take 1514: 500 kB are 0.523 MB, at 2 Mbit/s 2.09 s, at 8 Mbit/s 0.52 s.
-	began := time.Now()
+	watch := linktest.Start(t)
 	if _, err := c.Write(make([]byte, size)); err != nil {
 		t.Fatal(err)
 	}
@@ -173,12 +174,12 @@ func TestGoodputIsTheLinks(t *testing.T) {
 	if _, err := io.ReadFull(c, first); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "upload", time.Since(began), 2090*time.Millisecond)
-	began = time.Now()
+	watch.Within("upload", 2090*time.Millisecond)
+	watch = linktest.Start(t)
 	if got, err := io.Copy(io.Discard, c); got != size-1 || err != nil {
 		t.Fatalf("got %d bytes and %v, want %d", got, err, size-1)
 	}
-	within(t, "download", time.Since(began), 480*time.Millisecond) // what has come with the first byte is not counted
+	watch.Within("download", 480*time.Millisecond) // what has come with the first byte is not counted
 }
 
 func TestRefusalsCrossTheLink(t *testing.T) {
@@ -315,7 +316,7 @@ func TestDatagramsCrossTheLink(t *testing.T) {
 	defer func() { _ = c.Close() }()
 	for _, size := range []int{1, 1472, 4000} { // the last has to be cut into fragments and put together again
 		message := bytes.Repeat([]byte{'x'}, size)
-		began := time.Now()
+		watch := linktest.Start(t)
 		if _, err := c.WriteTo(message, net.UDPAddrFromAddrPort(remote)); err != nil {
 			t.Fatal(err)
 		}
@@ -325,7 +326,27 @@ func TestDatagramsCrossTheLink(t *testing.T) {
 		if err != nil || !bytes.Equal(b[:got], message) || from.String() != remote.String() {
 			t.Errorf("%d bytes: got %d from %v and %v, want them back from %s", size, got, from, err, remote)
 		}
-		within(t, "datagram", time.Since(began), rtt)
+		watch.Within("datagram", rtt)
+	}
+}
+
+// A packet of the calibration exchange that comes when that is over is none of the run's attempts to reach what it may not.
+func TestLateCalibrationIsNoAttempt(t *testing.T) {
+	n := open(t, far(time.Millisecond), Options{})
+	c, err := n.link.listen(calibration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.WriteTo([]byte("late"), net.UDPAddrFromAddrPort(calibration)); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if _, _, err := c.ReadFrom(make([]byte, 10)); err == nil {
+		t.Error("got an answer, want none")
+	}
+	_ = c.Close()
+	if link := n.Close(); link.Blocked != 0 {
+		t.Errorf("got %d attempts blocked (%q), want none", link.Blocked, link.BlockedHosts)
 	}
 }
 

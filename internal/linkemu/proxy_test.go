@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"lastmile/internal/linkemu/linktest"
 	"lastmile/internal/linkemu/socks"
 	"lastmile/internal/runs"
 )
@@ -54,19 +55,19 @@ func TestProxyCarriesOverTheLink(t *testing.T) {
 	const rtt = 200 * time.Millisecond
 	n := open(t, far(rtt), Options{})
 	target := serve(t, echo)
-	began := time.Now()
+	watch := linktest.Start(t)
 	c, err := socksDial(proxy(t, n), "127.0.0.1", target.Port())
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, "connect", time.Since(began), rtt)
-	began = time.Now()
+	watch.Within("connect", rtt)
+	watch = linktest.Start(t)
 	_, _ = c.Write([]byte("hello"))
 	_ = c.CloseWrite()
 	if got, err := io.ReadAll(c); string(got) != "hello" || err != nil {
 		t.Errorf("got %q and %v, want hello and the end", got, err)
 	}
-	within(t, "round trip", time.Since(began), rtt)
+	watch.Within("round trip", rtt)
 	_ = c.Close()
 	if link := n.Close(); link.Mode != "proxy" {
 		t.Errorf("got mode %s, want proxy", link.Mode)
@@ -127,7 +128,7 @@ func TestProxyOutlivesBadClients(t *testing.T) {
 	defer func() { _ = c.Close() }()
 	began := time.Now()
 	n.Close()
-	if took := time.Since(began); took > 2*time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("Close took %v with clients that say nothing", took)
 	}
 	if _, err := c.Read(make([]byte, 1)); err == nil {
@@ -171,12 +172,12 @@ func TestTheSecondAddressIsTriedBesideTheFirst(t *testing.T) {
 	dead := &slowPath{dead: netip.IPv6Loopback()}
 	n := open(t, preset(t, "none"), Options{})
 	dead.path, n.path = n.path, dead
-	began := time.Now()
+	watch := linktest.Start(t)
 	c, err := n.DialContext(t.Context(), "tcp", net.JoinHostPort("example.com", target.String()[len("127.0.0.1:"):]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	within(t, "connect", time.Since(began), nextAddress)
+	watch.Within("connect", nextAddress)
 	if c.RemoteAddr().String() != target.String() || n.Connections()[0].Remote != target {
 		t.Errorf("got connected to %s, record %+v; want %s", c.RemoteAddr(), n.Connections()[0], target)
 	}

@@ -96,7 +96,10 @@ func (u *upstream) connect(ctx context.Context, to netip.AddrPort) (*net.TCPConn
 }
 
 // DialUDP implements netstack.Upstream.
-func (u *upstream) DialUDP(_, to netip.AddrPort) (*net.UDPConn, error) {
+func (u *upstream) DialUDP(from, to netip.AddrPort) (*net.UDPConn, error) {
+	if from.Addr() == deviceV4 && to == calibration { // a packet that came when the exchange was over: no attempt of the run's
+		return nil, net.ErrClosed
+	}
 	real := offLink(to.Addr())
 	if !u.guard.Reachable(real) { // it is asked for again and again
 		var err error

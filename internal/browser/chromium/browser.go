@@ -26,7 +26,7 @@ type Browser struct {
 	proxy   string // host:port, "" = none
 	proc    *process
 	wire    *wire
-	tasks   sync.WaitGroup // read, await, watch, measure, Crashed
+	tasks   sync.WaitGroup // read, await, Check, Ping, Crashed
 	closing chan struct{}
 	closed  sync.Once
 	crashed atomic.Bool // a renderer has; what broke the browser is known in a moment
@@ -44,8 +44,7 @@ func newBrowser(in *Installation, proc *process, dir *runDir, proxy string, onEv
 	}
 	b.tasks.Go(b.wire.run)
 	b.tasks.Go(b.await)
-	b.tasks.Go(b.watch)
-	b.tasks.Go(b.measure)
+	b.tasks.Go(func() { b.every(sampleEvery, b.Check) })
 	return b
 }
 
@@ -134,10 +133,16 @@ func (b *Browser) await() {
 // lastWordsLimit bounds the wait for what a dead browser had to say.
 const lastWordsLimit = 500 * time.Millisecond
 
-// watch pings the browser: a stopped or dead-locked process would otherwise hold the run until its deadline and be taken for a
-// slow target.
-func (b *Browser) watch() {
-	ticker := time.NewTicker(b.opts.PingEvery)
+// Started ends the start, for which whoever started the browser sets the limit: it may take ten times as long on a busy machine. From now
+// on its processes are known, and it is asked for signs of life.
+func (b *Browser) Started() {
+	b.Check()
+	b.tasks.Go(func() { b.every(b.opts.PingEvery, b.Ping) })
+}
+
+// every does something at intervals for as long as the browser lives.
+func (b *Browser) every(interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -146,7 +151,7 @@ func (b *Browser) watch() {
 		case <-b.wire.lost:
 			return
 		case <-ticker.C:
-			b.Ping()
+			do()
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/target"
 
+	"lastmile/internal/cli/clitest"
 	"lastmile/internal/scenario"
 )
 
@@ -120,10 +121,8 @@ func tempDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
+	t.Cleanup(func() { // a browser whose probe is dead still writes until it has seen that
+		clitest.Eventually(t, "removal of "+dir, func() bool { return os.RemoveAll(dir) == nil })
 	})
 	return dir
 }

@@ -59,22 +59,6 @@ func (b *Browser) Condemned() *runs.Cause {
 // sampleEvery is how often the browser's processes are looked at: about 0.1 % of a processor.
 const sampleEvery = 500 * time.Millisecond
 
-// measure keeps an eye on what the browser takes of the machine.
-func (b *Browser) measure() {
-	ticker := time.NewTicker(sampleEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-b.closing:
-			return
-		case <-b.wire.lost:
-			return
-		case <-ticker.C:
-		}
-		b.Check()
-	}
-}
-
 // Check looks at the browser's processes: whether they are within the limits, and whether those that the run relies on are there and
 // work. A network process that died is started again, and a stopped renderer looks like a page that is busy: nobody else would tell
 // that it is not the target that does not answer.

@@ -1,0 +1,54 @@
+package linktest
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Stopwatch measures what a link makes one wait, and beside it what the machine does: how late this process's own timer goes off. So a test can
+// ask for a time that is right to a few milliseconds on a quiet machine, and still pass where others take the processor.
+type Stopwatch struct {
+	t     testing.TB
+	began time.Time
+	late  atomic.Int64 // nanoseconds, all timers together
+}
+
+// Start starts a stopwatch, which runs until the test ends.
+func Start(t testing.TB) *Stopwatch {
+	const tick = 5 * time.Millisecond
+	w := &Stopwatch{t: t, began: time.Now()}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			set := time.Now()
+			select {
+			case <-stop:
+				return
+			case <-time.After(tick):
+				w.late.Add(int64(time.Since(set) - tick))
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-stopped })
+	return w
+}
+
+// Within fails the test if the time since the start is not least or a little more.
+func (w *Stopwatch) Within(what string, least time.Duration) {
+	w.t.Helper()
+	w.Holds(what, w.Elapsed(), least)
+}
+
+// Elapsed is the time since the start.
+func (w *Stopwatch) Elapsed() time.Duration { return time.Since(w.began) }
+
+// Holds is Within for a span that was measured in other ways while the watch ran.
+func (w *Stopwatch) Holds(what string, got, least time.Duration) {
+	w.t.Helper()
+	late := time.Duration(w.late.Load())
+	if most := least + least/2 + 200*time.Millisecond + late; got < least || got > most {
+		w.t.Errorf("%s: got %s, want %s to %s (this process was kept waiting for %s)", what, got, least, most, late)
+	}
+}
