@@ -57,7 +57,7 @@ func shop(t *testing.T) *demosite.Site {
 	return site
 }
 
-func write(t *testing.T, path, text string) string {
+func write(t testing.TB, path, text string) string {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func write(t *testing.T, path, text string) string {
 }
 
 // scenarioFile writes a scenario of region us with these steps and other keys.
-func scenarioFile(t *testing.T, base, rest string) string {
+func scenarioFile(t testing.TB, base, rest string) string {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "regions.yaml"), "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n")
