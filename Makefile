@@ -97,7 +97,7 @@ need-demo:
 	@.ci/need go chromium
 
 need-test:
-	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus
+	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus nginx varnish
 
 need-peers:
 	@.ci/need go engines npm

@@ -17,6 +17,12 @@
 // Chromium's own. What the browser does of its own accord, such as asking for updates, happens outside the run's context and reaches
 // nobody. Chromium stands behind the probe, whose emulator it competes with, in priority.
 //
+// # What a run's steps and servers share
+//
+// Where a scenario has allowHosts, its pages' requests bear a traceparent of the run's trace: see tab.Trace for which do, how, and what
+// that costs. Without allowHosts none does: nobody has said who is to know. Cookies that http steps were given, pages have, and the other
+// way round, but for partitioned ones.
+//
 // # What a step's duration is
 //
 // DurationMS is the time that a person would wait: from the step's start until its action is done, its navigation has loaded, its

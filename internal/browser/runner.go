@@ -91,7 +91,7 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment, network Network) 
 	if err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open browser: %w", err)}
 	}
-	s := &Session{log: r.log, tab: tab.New(dev, account), camera: picture.NewCamera(r.log, a)}
+	s := &Session{log: r.log, tab: tab.New(dev, account, traceOf(a)), camera: picture.NewCamera(r.log, a)}
 	began := time.Now()
 	browser, err := r.chromium.Start(chromium.Spec{
 		Engine: a.Scenario.Engine, Width: dev.Width, Height: dev.Height, AllowHosts: a.Scenario.AllowHosts,

@@ -3,6 +3,7 @@ package browser
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -33,6 +34,8 @@ type Session struct {
 
 	patience time.Duration // what the page gets to become quiet when the run ends
 	acted    time.Time     // when the last step ended
+
+	given []*http.Cookie // by SetCookies
 
 	closed sync.Once
 	trail  runs.Trail

@@ -31,6 +31,8 @@ type Options struct {
 	// ResultsBytes is how much each region's results may take on disk; when they do, new ones are refused until old ones have
 	// expired. Zero = 1 GiB.
 	ResultsBytes int64
+
+	Relay *Relay // a probe's, which works from Connect to Close; nil = none
 }
 
 // Bus is one connection to the bus. It reconnects by itself for as long as it is open; meanwhile calls fail with ErrUnavailable.
@@ -42,6 +44,8 @@ type Bus struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
 	done chan struct{} // closed when the connection is closed
+
+	stopRelay func() // ends the relay, and waits for it
 
 	mu        sync.Mutex
 	rejected  map[Kind]int64
@@ -78,7 +82,7 @@ func Connect(ctx context.Context, log *slog.Logger, o Options) (*Bus, error) {
 	}
 	b := &Bus{
 		log: log, opts: o, url: address,
-		rejected: map[Kind]int64{}, consumers: map[string]jetstream.Consumer{},
+		rejected: map[Kind]int64{}, consumers: map[string]jetstream.Consumer{}, stopRelay: func() {},
 	}
 	if err := b.dial(ctx); err != nil {
 		return nil, fmt.Errorf("connect bus %s: %w", b.url, err)
@@ -87,11 +91,15 @@ func Connect(ctx context.Context, log *slog.Logger, o Options) (*Bus, error) {
 		b.nc.Close()
 		return nil, fmt.Errorf("connect bus %s: %w", b.url, err)
 	}
+	if o.Relay != nil {
+		b.startRelay(context.WithoutCancel(ctx))
+	}
 	return b, nil
 }
 
 // Close sends what is still to be sent and ends the connection, within 5 s.
 func (b *Bus) Close() error {
+	b.stopRelay()
 	if err := b.nc.Drain(); err != nil { // not connected: there is nothing to send it to
 		b.nc.Close()
 	}

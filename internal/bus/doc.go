@@ -6,8 +6,10 @@
 //	RESULTS_<r>   res.<r>.<scenario>                               every Result, 30 days
 //	VERDICT       verdict.<r>.<minute>                             one Verdict per region and minute, 40 days
 //	ARTEFACTS_<r> object store: <run id>/<file>                    what is kept of runs, where a probe is told to keep it here
+//	TOKENS_<r>    token.<r>.<scenario>.<network>.<slot>            what a replication's readers have to know of the write: see bus/relay
 //	KV coord      cursor.<r>                                       up to which slot a region has been dispatched
 //	(core)        hb.<r>.<probe>                                   request and reply, not stored
+//	(core)        time.<r>                                         request and reply, not stored: see bus/relay
 //
 // What happens once is decided by the streams, not by the processes: a job and a verdict are created only where their subject is
 // still empty, and a cursor moves only by compare-and-swap. Two coordinators at once, or one that was killed between any two

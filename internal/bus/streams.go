@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lastmile/internal/bus/relay"
 	"lastmile/internal/scenario"
 )
 
@@ -36,6 +37,9 @@ func (b *Bus) EnsureStreams(ctx context.Context, regions []string) error {
 		if _, err := b.js.CreateOrUpdateStream(ctx, c); err != nil {
 			return fault("ensure stream "+c.Name, err)
 		}
+	}
+	if err := relay.Ensure(ctx, b.js, regions); err != nil {
+		return fault("ensure tokens", err)
 	}
 	for _, region := range regions {
 		for _, pool := range scenario.Pools() {

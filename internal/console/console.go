@@ -144,11 +144,24 @@ func (c *Console) line(r *runs.Result) string {
 	if len(r.Tainted) > 0 && r.State.Measured() {
 		line += "  " + c.paint("times not to be trusted: "+strings.Join(r.Tainted, "; "), text.FgMagenta)
 	}
+	if n := exposed(r); n > 0 {
+		line += "  " + c.paint(fmt.Sprintf("%d answers that a shared cache ought not to have given", n), text.FgYellow)
+	}
 	line = strings.TrimRight(line, " ")
 	if width := c.opts.Size().Width; width > 0 {
 		line = text.Snip(line, width, "…")
 	}
 	return line
+}
+
+// exposed counts the answers that a shared cache ought not to have given.
+func exposed(r *runs.Result) (n int) {
+	for i := range r.Requests {
+		if r.Requests[i].Exposed != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // causeText is a cause in one line.

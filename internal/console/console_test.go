@@ -64,8 +64,9 @@ func TestRunLines(t *testing.T) {
 		Cause: &runs.Cause{Class: runs.ClassBrowserCrash, Detail: "gone"},
 	})
 	c.Run(&runs.Result{Scenario: "checkout", State: runs.StatePassed, DurationMS: 9000, Tainted: []string{"machine busy: got 50 %"}})
+	c.Run(&runs.Result{Scenario: "checkout", State: runs.StatePassed, Requests: []runs.Request{{}, {Exposed: "why"}}})
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 3 || !strings.Contains(lines[0], "ok") || !strings.Contains(lines[0], "812 ms") || !strings.Contains(lines[0], "cache 3/4") {
+	if len(lines) != 4 || !strings.Contains(lines[0], "ok") || !strings.Contains(lines[0], "812 ms") || !strings.Contains(lines[0], "cache 3/4") {
 		t.Errorf("got %q, want the passed run with duration and cache", lines)
 	}
 	if strings.Contains(lines[1], "5 ms") || !strings.Contains(lines[1], "browser_crash: gone") {
@@ -73,6 +74,9 @@ func TestRunLines(t *testing.T) {
 	}
 	if !strings.Contains(lines[2], "ok") || !strings.Contains(lines[2], "times not to be trusted: machine busy: got 50 %") {
 		t.Errorf("got %q, want it said that the duration is not to be trusted", lines[2])
+	}
+	if !strings.Contains(lines[3], "ok") || !strings.Contains(lines[3], "1 answers that a shared cache ought not to have given") {
+		t.Errorf("got %q, want it said that an answer is exposed, of a run that is ok", lines[3])
 	}
 }
 

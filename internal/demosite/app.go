@@ -35,6 +35,7 @@ func (a *app) handler() http.Handler {
 	mux.Handle("GET /api/products/{id}", a.ofProduct(a.showProduct))
 	mux.Handle("POST /api/login", api(a.apiLogin))
 	mux.Handle("GET /api/me", a.ofUser(a.me))
+	mux.Handle("GET /api/offers", a.ofUser(a.offers))
 	mux.Handle("POST /api/orders", a.ofUser(a.placeOrder))
 	mux.Handle("GET /api/orders/{id}", a.ofUser(a.showOrder))
 	mux.Handle("DELETE /api/orders/{id}", a.ofUser(a.removeOrder))
@@ -176,6 +177,15 @@ func (a *app) apiLogin(h http.Header, r *http.Request) answer {
 
 func (a *app) me(u user, _ http.Header, _ *http.Request) answer {
 	return ok(map[string]string{"user": u.email(), "canary": a.accounts.canary(u)})
+}
+
+// offers are the same for every member, and for members only: their browsers
+// may keep them, caches between must not (RFC 9111, section 3.5).
+func (a *app) offers(_ user, h http.Header, _ *http.Request) answer {
+	h.Set("Cache-Control", "max-age=60")
+	h.Del("Vary")
+	first := a.pages.products[0]
+	return ok(map[string]any{"offers": []map[string]any{{"id": first.ID, "price_cents": first.Price * 9 / 10}}})
 }
 
 // placeOrder buys the items of the body. Without items it buys the first

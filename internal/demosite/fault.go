@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"lastmile/internal/demosite/edge"
 )
 
 // Fault names one way in which the site can be broken on purpose.
@@ -18,7 +20,10 @@ const (
 	Misroute       Fault = "misroute"
 	CacheMiss      Fault = "cache-miss"
 	ReplicationLag Fault = "replication-lag"
+	LostWrites     Fault = "lost-writes"
+	BackwardReads  Fault = "backward-reads"
 	CacheLeak      Fault = "cache-leak"
+	AuthCached     Fault = "auth-cached"
 )
 
 // AllRegions stands, where a region is asked for, for every region in which the fault makes sense.
@@ -28,19 +33,34 @@ type faultSpec struct {
 	fault  Fault
 	region string // where it strikes when nobody says
 	about  string
+	needs  need
 }
 
-// The default regions are such that no fault hides another when all are on:
-// errors comes before whatever else is wrong with a region, cache-miss would
-// undo cache-leak, and the primary has no replica that could lag.
+// need is what a fault cannot do without.
+type need int
+
+const (
+	anyRegion   need = iota
+	otherRegion      // one beside its own
+	replica          // a region that is not the primary
+)
+
+// The default regions are such that no fault hides another, and each is seen by
+// one scenario of the demo, when all are on: the primary has no replica that
+// could lag, lose or go back; its visitors go to eu under misroute, where no
+// other fault meets those who only pass through; and cache-miss would undo
+// cache-leak and auth-cached.
 func faultSpecs() []faultSpec {
 	return []faultSpec{
-		{SlowRegion, "apac", "one region answers everything but its assets about 800 ms later"},
-		{Errors, "eu", "one region answers every second request for a page or the API with 503"},
-		{Misroute, "latam", "one region's visitors are sent to another region, data and all"},
-		{CacheMiss, "us", "one region's edge cache stores nothing, so every request goes to the origin"},
-		{ReplicationLag, "apac", "one region's replica is 5 s behind the primary"},
-		{CacheLeak, "apac", "one region's edge caches /api/me, so a user is shown another user's data"},
+		{SlowRegion, "apac", "one region answers everything but its assets about 800 ms later", anyRegion},
+		{Errors, "latam", "one region's stock API answers every second request with 503", anyRegion},
+		{Misroute, "us", "one region's visitors are sent to another region, data and all", otherRegion},
+		{CacheMiss, "latam", "one region's edge cache stores nothing, so every request goes to the origin", anyRegion},
+		{ReplicationLag, "apac", "one region's replica is 5 s behind the primary", replica},
+		{LostWrites, "eu", "one region's replica never gets the writes that the primary has acknowledged", replica},
+		{BackwardReads, "latam", "one region's reads take turns between its replica and another one 5 s behind", replica},
+		{CacheLeak, "apac", "one region's edge caches /api/me, so a user is shown another user's data", anyRegion},
+		{AuthCached, "apac", "one region's edge caches what only members may ask for, /api/offers, against the rules", anyRegion},
 	}
 }
 
@@ -124,10 +144,10 @@ func (fs *Faults) resolve(f Fault, region string) ([]string, error) {
 		return nil, fmt.Errorf("unknown fault, want one of %s", strings.Join(FaultNames(), ", "))
 	}
 	possible := fs.regions
-	if f == ReplicationLag { // the write primary has no replica
+	if spec.needs == replica { // the write primary has none
 		possible = fs.regions[1:]
 	}
-	if len(fs.regions) < 2 && (f == Misroute || f == ReplicationLag) {
+	if len(fs.regions) < 2 && spec.needs != anyRegion {
 		return nil, errors.New("got a site of one region, want at least two")
 	}
 	if region == "" && slices.Contains(possible, spec.region) {
@@ -149,6 +169,12 @@ func (fs *Faults) On(f Fault, region string) bool {
 	fs.mu.RLock()
 	defer fs.mu.RUnlock()
 	return fs.on[string(f)+"="+region]
+}
+
+// defects tells which faults of a region's edge are switched on.
+func (fs *Faults) defects(region string) func(edge.Defect) bool {
+	names := map[edge.Defect]Fault{edge.StoresNothing: CacheMiss, edge.SharesPrivate: CacheLeak, edge.SharesAuthorised: AuthCached}
+	return func(d edge.Defect) bool { return fs.On(names[d], region) }
 }
 
 // Active lists what is switched on as "fault=region", sorted; each item can be

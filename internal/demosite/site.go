@@ -20,6 +20,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"lastmile/internal/demosite/edge"
 )
 
 // DefaultPassword signs in every seeded user unless [Options] says otherwise.
@@ -29,6 +31,8 @@ const DefaultPassword = "demo-shop-password"
 const (
 	// slowBy is the delay under [SlowRegion].
 	slowBy = 800 * time.Millisecond
+	// failingPath begins the addresses that fail under [Errors].
+	failingPath = "/api/stock/"
 	// shutdownGrace is how long requests in flight may take when the site stops.
 	shutdownGrace = 2 * time.Second
 )
@@ -93,7 +97,7 @@ type Site struct {
 type region struct {
 	name     string
 	faults   *Faults
-	edge     *edge
+	edge     *edge.Cache
 	away     *region // where visitors are sent under Misroute
 	distance time.Duration
 	dynamic  atomic.Int64 // requests counted under Errors
@@ -143,7 +147,7 @@ func (s *Site) build() error {
 			a.distance = s.opts.Distance
 		}
 		r := &region{
-			name: name, faults: s.faults, edge: &edge{region: name, origin: a.handler(), faults: s.faults}, distance: s.opts.Distance,
+			name: name, faults: s.faults, edge: edge.New(name, a.handler(), s.faults.defects(name)), distance: s.opts.Distance,
 		}
 		r.server = &http.Server{
 			Handler: r, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
@@ -239,19 +243,19 @@ func (r *region) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.away.answer(w, req)
 }
 
-// answer serves req in this region. Slowness and errors strike in front of the
-// cache, as an overloaded region does; assets and the health check, which looks
-// fine in most real outages, are spared.
+// answer serves req in this region. Slowness strikes in front of the cache, as
+// an overloaded region does; assets and the health check, which looks fine in
+// most real outages, are spared. Errors are those of one service of many.
 func (r *region) answer(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("X-Served-Region", r.name)
 	if !strings.HasPrefix(req.URL.Path, "/assets/") && req.URL.Path != "/healthz" {
 		if r.faults.On(SlowRegion, r.name) && !wait(req.Context(), slowBy) {
 			return
 		}
-		if r.faults.On(Errors, r.name) && r.dynamic.Add(1)%2 == 1 {
+		if strings.HasPrefix(req.URL.Path, failingPath) && r.faults.On(Errors, r.name) && r.dynamic.Add(1)%2 == 1 {
 			w.Header().Set("Cache-Control", "no-store")
 			w.Header().Set("Cache-Status", "edge-"+r.name+"; fwd=bypass; fwd-status=503")
-			http.Error(w, "region "+r.name+" is overloaded", http.StatusServiceUnavailable)
+			http.Error(w, "the stock service of region "+r.name+" is overloaded", http.StatusServiceUnavailable)
 			return
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lastmile/internal/demosite/edge"
 )
 
 // fast is a site without any delay, so that nothing needs to be waited for.
@@ -262,7 +264,7 @@ func TestHostileInputIsRefused(t *testing.T) {
 		{"GET", "/assets/..%2fcatalogue.json", "", nil, http.StatusNotFound},
 		{"GET", "/done?order=%3Cscript%3E", "", nil, http.StatusNotFound},
 		{"GET", "/nowhere", "", nil, http.StatusNotFound},
-		{"GET", "/?" + strings.Repeat("x", maxURL), "", nil, http.StatusRequestURITooLong},
+		{"GET", "/?" + strings.Repeat("x", edge.MaxURL), "", nil, http.StatusRequestURITooLong},
 		{"PATCH", "/api/products", "", nil, http.StatusMethodNotAllowed},
 	} {
 		if p := v.do(c.method, "us", c.path, c.body, c.headers...); p.status != c.want {
@@ -284,9 +286,11 @@ func TestFaultsShowOnlyWhereSwitchedOn(t *testing.T) {
 			return time.Since(began) >= slowBy
 		},
 		Errors: func(region string) bool {
-			one, two := v.get(region, "/cart").status, v.get(region, "/api/stock/mug").status
-			if asset := v.get(region, "/assets/mark.svg").status; asset != http.StatusOK {
-				t.Errorf("asset in %s: got %d", region, asset)
+			one, two := v.get(region, "/api/stock/mug").status, v.get(region, "/api/stock/lantern").status
+			for _, path := range []string{"/cart", "/api/products", "/api/products/mug", "/assets/mark.svg", "/healthz"} {
+				if other := v.get(region, path).status; other != http.StatusOK {
+					t.Errorf("%s in %s: got %d, want only the stock broken", path, region, other)
+				}
 			}
 			return one != two && max(one, two) == http.StatusServiceUnavailable
 		},
@@ -303,6 +307,26 @@ func TestFaultsShowOnlyWhereSwitchedOn(t *testing.T) {
 		ReplicationLag: func(region string) bool {
 			order := v.do("POST", "us", "/api/orders", "", alice...).field(t, "id")
 			return v.get(region, "/api/orders/"+order, alice...).status == http.StatusNotFound
+		},
+		LostWrites: func(region string) bool {
+			order := v.do("POST", "us", "/api/orders", "", alice...).field(t, "id")
+			return v.get("us", "/api/orders/"+order, alice...).status == http.StatusOK &&
+				v.get(region, "/api/orders/"+order, alice...).status == http.StatusNotFound
+		},
+		BackwardReads: func(region string) bool {
+			order := v.do("POST", "us", "/api/orders", "", alice...).field(t, "id")
+			var seen []int
+			for range 3 {
+				seen = append(seen, v.get(region, "/api/orders/"+order, alice...).status)
+			}
+			return slices.Contains(seen, http.StatusOK) && slices.Contains(seen, http.StatusNotFound)
+		},
+		AuthCached: func(region string) bool {
+			first, second := v.get(region, "/api/offers", alice...), v.get(region, "/api/offers", bob...)
+			if stranger := v.get(region, "/api/products", alice...).header.Get("Cache-Status"); !strings.Contains(stranger, "fwd=bypass") {
+				t.Errorf("products with a token in %s: got %q, want it left alone", region, stranger)
+			}
+			return first.status == http.StatusOK && first.body == second.body && strings.Contains(second.header.Get("Cache-Status"), "; hit")
 		},
 		CacheLeak: func(region string) bool {
 			mine, other := v.get(region, "/api/me", alice...), v.get(region, "/api/me", bob...)

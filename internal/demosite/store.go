@@ -11,7 +11,8 @@ import (
 const (
 	maxOrders  = 4096
 	maxPending = 4096
-	// faultLag is how far a replica falls behind under [ReplicationLag].
+	// faultLag is how far a replica falls behind under [ReplicationLag], and
+	// always the second one that answers in its turn under [BackwardReads].
 	faultLag = 5 * time.Second
 )
 
@@ -70,12 +71,20 @@ type change struct {
 	apply     func(*shard)
 }
 
-// replica applies the primary's changes in their order, each once it is as old
+// follower applies the primary's changes in their order, each once it is as old
 // as the lag.
-type replica struct {
+type follower struct {
 	*shard
 	region  string
 	pending []change
+	laggard bool // always faultLag behind
+}
+
+// replicas are those of one region: the one that answers, and one that only
+// does under [BackwardReads].
+type replicas struct {
+	near, far *follower
+	reads     int // under that fault
 }
 
 // database is the write primary with one replica per other region. Replicas
@@ -88,28 +97,31 @@ type database struct {
 	mu       sync.Mutex
 	version  int64 // of the latest write
 	primary  *shard
-	replicas map[string]*replica
+	replicas map[string]*replicas
 }
 
 func newDatabase(regions []string, products []product, lag time.Duration, faults *Faults) *database {
 	db := &database{
 		lag: lag, faults: faults,
-		primary: newShard(products), replicas: make(map[string]*replica),
+		primary: newShard(products), replicas: make(map[string]*replicas),
 	}
 	for _, r := range regions[1:] {
-		db.replicas[r] = &replica{shard: newShard(products), region: r}
+		db.replicas[r] = &replicas{
+			near: &follower{shard: newShard(products), region: r},
+			far:  &follower{shard: newShard(products), region: r, laggard: true},
+		}
 	}
 	return db
 }
 
 // lagOf spreads the lag by ±20 % from the region's name and the version, so
 // that lags look alive and are the same in every run.
-func (db *database) lagOf(region string, version int64) time.Duration {
-	if db.faults.On(ReplicationLag, region) {
+func (db *database) lagOf(r *follower, version int64) time.Duration {
+	if r.laggard || db.faults.On(ReplicationLag, r.region) {
 		return faultLag
 	}
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(region + strconv.FormatInt(version, 10)))
+	_, _ = h.Write([]byte(r.region + strconv.FormatInt(version, 10)))
 	return db.lag * time.Duration(80+h.Sum32()%41) / 100
 }
 
@@ -117,29 +129,39 @@ func (db *database) lagOf(region string, version int64) time.Duration {
 // caller holds the lock and has taken the version.
 func (db *database) commit(apply func(*shard)) {
 	apply(db.primary)
-	for _, r := range db.replicas {
-		r.pending = append(r.pending, change{db.version, time.Now(), apply})
-		db.catchUp(r)
+	for _, both := range db.replicas {
+		for _, r := range []*follower{both.near, both.far} {
+			r.pending = append(r.pending, change{db.version, time.Now(), apply})
+			db.catchUp(r)
+		}
 	}
 }
 
-func (db *database) catchUp(r *replica) {
+func (db *database) catchUp(r *follower) {
 	now := time.Now()
 	for len(r.pending) > 0 {
 		c := r.pending[0]
-		if len(r.pending) <= maxPending && now.Sub(c.committed) < db.lagOf(r.region, c.version) {
+		if len(r.pending) <= maxPending && now.Sub(c.committed) < db.lagOf(r, c.version) {
 			return
 		}
-		c.apply(r.shard)
+		if !db.faults.On(LostWrites, r.region) {
+			c.apply(r.shard)
+		}
 		r.pending = r.pending[1:]
 	}
 }
 
 // view returns what region sees now; the caller holds the lock.
 func (db *database) view(region string) *shard {
-	r, ok := db.replicas[region]
+	both, ok := db.replicas[region]
 	if !ok {
 		return db.primary
+	}
+	r := both.near
+	if db.faults.On(BackwardReads, region) {
+		if both.reads++; both.reads%2 == 0 {
+			r = both.far
+		}
 	}
 	db.catchUp(r)
 	return r.shard

@@ -49,6 +49,64 @@ func TestWritesReachReplicasAfterTheLag(t *testing.T) {
 	})
 }
 
+func TestReadsGoBackOnlyWhileTheyAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		regions := []string{"us", "eu"}
+		faults := newFaults(regions)
+		db := newDatabase(regions, nil, 100*time.Millisecond, faults)
+		if err := faults.Set(BackwardReads, "eu", true); err != nil {
+			t.Fatal(err)
+		}
+		o := db.placeOrder("alice", nil, 0)
+		time.Sleep(time.Second)
+		for i, want := range []bool{true, false, true, false} {
+			if got := sees(db, "eu", o.ID); got != want {
+				t.Errorf("read %d: got %t, want %t", i+1, got, want)
+			}
+		}
+		time.Sleep(faultLag - time.Second)
+		for range 2 { // one read from each replica
+			if !sees(db, "eu", o.ID) {
+				t.Error("the second replica does not have the write after 5 s")
+			}
+		}
+		late := db.placeOrder("alice", nil, 0)
+		time.Sleep(time.Second)
+		if err := faults.Set(BackwardReads, "eu", false); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if !sees(db, "eu", late.ID) {
+				t.Error("reads go back without the fault")
+			}
+		}
+	})
+}
+
+func TestLostWritesStayLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		regions := []string{"us", "eu", "apac"}
+		faults := newFaults(regions)
+		db := newDatabase(regions, nil, 100*time.Millisecond, faults)
+		if err := faults.Set(LostWrites, "eu", true); err != nil {
+			t.Fatal(err)
+		}
+		o := db.placeOrder("alice", nil, 0)
+		time.Sleep(time.Minute)
+		if !sees(db, "us", o.ID) || sees(db, "eu", o.ID) || !sees(db, "apac", o.ID) {
+			t.Error("want the write in all regions but eu")
+		}
+		if err := faults.Set(LostWrites, "eu", false); err != nil {
+			t.Fatal(err)
+		}
+		next := db.placeOrder("alice", nil, 0)
+		time.Sleep(time.Second)
+		if sees(db, "eu", o.ID) || !sees(db, "eu", next.ID) {
+			t.Error("want later writes seen in eu, and the lost one never")
+		}
+	})
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	regions := []string{"us", "eu"}
 	db := newDatabase(regions, nil, time.Hour, newFaults(regions))
@@ -58,7 +116,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	if got := len(db.primary.orders); got != maxOrders {
 		t.Errorf("primary: got %d orders, want %d", got, maxOrders)
 	}
-	if got := len(db.replicas["eu"].pending); got != maxPending {
+	if got := len(db.replicas["eu"].near.pending); got != maxPending {
 		t.Errorf("replica: got %d pending changes, want %d", got, maxPending)
 	}
 }

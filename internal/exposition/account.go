@@ -27,6 +27,7 @@ func (s *sheet) account(a *runs.Account) {
 		s.int("lastmile_cdn_responses_total", l.with("cache", string(state)), a.Cache[state])
 	}
 	s.routing(l, a.Served)
+	s.edge(l, a)
 	if a.Budget != nil {
 		s.budget(l, a.Budget)
 	}
@@ -93,7 +94,7 @@ func (s *sheet) causes(l labels, a *runs.Account) {
 
 // latency adds the quantiles of a window, as far as there are any.
 func (s *sheet) latency(l labels, window time.Duration, latency runs.Latency) {
-	name := strconv.Itoa(int(window/time.Hour)) + "h"
+	name := windowName(window)
 	s.int("lastmile_run_duration_samples", l.with("window", name), int64(latency.P95.N))
 	for _, q := range []struct {
 		percentile string

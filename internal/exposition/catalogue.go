@@ -37,7 +37,7 @@ type Metric struct {
 
 // Catalogue lists every metric of both programs by name. It is what HELP and TYPE are written from. The caller owns it.
 func Catalogue() []Metric {
-	all := slices.Concat(slotMetrics(), runMetrics(), sloMetrics(), fleetMetrics(), hubMetrics(), workerMetrics(), processMetrics())
+	all := slices.Concat(slotMetrics(), runMetrics(), edgeMetrics(), replicationMetrics(), sloMetrics(), fleetMetrics(), hubMetrics(), workerMetrics(), processMetrics())
 	slices.SortFunc(all, func(a, b Metric) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
@@ -122,7 +122,9 @@ func fleetMetrics() []Metric {
 		{"lastmile_probe_info", "gauge", "region probe version", "Always 1; names the version that the probe reported."},
 		{"lastmile_probe_last_seen_timestamp_seconds", "gauge", "region probe", "When the last heartbeat came, by the coordinator's clock."},
 		{"lastmile_probe_clock_offset_seconds", "gauge", "region probe",
-			"The probe's clock less the coordinator's, one way of the network included."},
+			"The probe's clock less the coordinator's. While there is no lastmile_probe_clock_error_seconds, one way of the network is in it."},
+		{"lastmile_probe_clock_error_seconds", "gauge", "region probe",
+			"How far off lastmile_probe_clock_offset_seconds may be; absent until the probe has compared its clock."},
 		{"lastmile_probe_slots", "gauge", "region probe", "Runs that the probe can do at once."},
 		{"lastmile_probe_busy_slots", "gauge", "region probe", "Runs that the probe was doing at its last heartbeat."},
 		{"lastmile_probe_spool_results", "gauge", "region probe", "Results that the probe holds until the hub acknowledges them."},
@@ -172,7 +174,8 @@ func workerMetrics() []Metric {
 		{"lastmile_worker_hub_reconnects_total", "counter", "region probe", "Times the probe's connection to the hub was made anew."},
 		{"lastmile_worker_last_heartbeat_timestamp_seconds", "gauge", "region probe",
 			"When the hub last answered a heartbeat, by the probe's clock; absent before the first answer."},
-		{"lastmile_worker_clock_offset_seconds", "gauge", "region probe", "This probe's clock less the coordinator's, one way of the network included."},
+		{"lastmile_worker_clock_offset_seconds", "gauge", "region probe", "This probe's clock less the coordinator's."},
+		{"lastmile_worker_clock_error_seconds", "gauge", "region probe", "How far off lastmile_worker_clock_offset_seconds may be."},
 		{"lastmile_worker_browser_available", "gauge", "region probe", "1 where this probe has a Chromium."},
 	})
 }

@@ -43,6 +43,7 @@ type Coordinator struct {
 
 	mu          sync.Mutex
 	instruments map[scenario.Combination]*instruments
+	replicas    map[scenario.Combination]*replica       // those that read what another region has written
 	lag         map[string]*metrics.PrometheusHistogram // of dispatches, by region
 	late        map[string]*metrics.PrometheusHistogram // of runs, by region
 	reserved    int                                     // series of the instruments
@@ -56,6 +57,7 @@ func NewCoordinator(sources CoordinatorSources) *Coordinator {
 		maxSeries:   sources.MaxSeries,
 		set:         metrics.NewSet(),
 		instruments: map[scenario.Combination]*instruments{},
+		replicas:    map[scenario.Combination]*replica{},
 		lag:         map[string]*metrics.PrometheusHistogram{},
 		late:        map[string]*metrics.PrometheusHistogram{},
 	}
@@ -111,6 +113,9 @@ func (s *sheet) probe(p *runs.ProbeStatus) {
 	s.bool("lastmile_probe_up", l, p.Up)
 	s.timestamp("lastmile_probe_last_seen_timestamp_seconds", l, p.LastSeen)
 	s.seconds("lastmile_probe_clock_offset_seconds", l, p.ClockOffset)
+	if p.ClockError > 0 {
+		s.seconds("lastmile_probe_clock_error_seconds", l, p.ClockError)
+	}
 	s.int("lastmile_probe_slots", l, int64(p.Slots))
 	s.int("lastmile_probe_busy_slots", l, int64(p.Running))
 	s.int("lastmile_probe_spool_results", l, int64(p.Spooled))

@@ -1,6 +1,7 @@
 package exposition
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
@@ -131,7 +132,12 @@ func TestDashboardsSpeakTheCatalogue(t *testing.T) {
 func TestEveryQueryReturnsData(t *testing.T) {
 	ready := func() error { return nil }
 	var targets []string
-	for _, h := range []http.Handler{Handler(fixedCoordinator(fixedSources(true)).WritePrometheus, ready), Handler(fixedProbe().WritePrometheus, ready)} {
+	coordinator := fixedCoordinator(fixedSources(true))
+	scrape := func(w io.Writer) {
+		coordinator.Observe(readResult(ms(730)))
+		coordinator.WritePrometheus(w)
+	}
+	for _, h := range []http.Handler{Handler(scrape, ready), Handler(fixedProbe().WritePrometheus, ready)} {
 		server := httptest.NewServer(h)
 		t.Cleanup(server.Close)
 		targets = append(targets, strings.TrimPrefix(server.URL, "http://"))
@@ -149,6 +155,15 @@ func TestEveryQueryReturnsData(t *testing.T) {
 	misrouted := expositiontest.Query{Panel: "misrouted", Expr: `lastmile_routed_requests_total{scenario="checkout",expected="false"} / ignoring (expected) sum without (expected) (lastmile_routed_requests_total{scenario="checkout"})`}
 	if got := prometheus.EventuallyData(t, misrouted); got[0].Value != 0.05 {
 		t.Errorf("%s: got %v, want 0.05", misrouted.Expr, got[0].Value)
+	}
+	cost := expositiontest.Query{Panel: "cost of a misroute", Expr: `lastmile_misroute_cost_seconds{scenario="checkout",window="1h"}`}
+	if got := prometheus.EventuallyData(t, cost); got[0].Value != 0.25 {
+		t.Errorf("%s: got %v, want 0.25", cost.Expr, got[0].Value)
+	}
+	hits := expositiontest.Query{Panel: "cache hits", Expr: `lastmile_sli_good_total{slo="edge-cache"} / lastmile_sli_total{slo="edge-cache"} - ignoring (class, slo, sli) ` +
+		`sum without (pop, warm, from) (lastmile_cdn_requests_total{class="edge-cache",from!="origin"}) / ignoring (class, slo, sli) sum without (pop, warm, from) (lastmile_cdn_requests_total{class="edge-cache"})`}
+	if got := prometheus.EventuallyData(t, hits); got[0].Value != 0 {
+		t.Errorf("%s: got %v, want the same from both", hits.Expr, got[0].Value)
 	}
 }
 

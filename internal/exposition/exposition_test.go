@@ -182,6 +182,12 @@ func TestNothingIsBornAboveZero(t *testing.T) {
 		named("lastmile_phase_duration_seconds_count", `phase="tls"`),
 		named("lastmile_cdn_responses_total", `cache="stale"`),
 		named("lastmile_routed_requests_total", `expected="false"`),
+		named("lastmile_routing_wait_seconds_count", `expected="false"`),
+		named("lastmile_exposed_answers_total", ""),
+		named("lastmile_sli_total", `slo="edge-cache",sli="cache-hit"`),
+		named("lastmile_sli_good_total", `slo="edge-cache",sli="cache-hit"`),
+		named("lastmile_cdn_age_seconds_count", `class="edge-cache"`),
+		named("lastmile_label_overflow_total", `label="pop"`),
 		`lastmile_dispatch_lag_seconds_count{region="eu-central"}`,
 	} {
 		want(t, got, map[string]float64{id: 0})

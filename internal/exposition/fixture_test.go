@@ -30,7 +30,10 @@ func checkoutScenario() scenario.Scenario {
 	return scenario.Scenario{
 		Name: "checkout", Schedule: schedule, Timeout: scenario.Duration(45 * time.Second), Regions: scenario.Strings{"eu-central"}, Networks: []string{"3g"},
 		Steps: []scenario.Step{{ID: "home"}, {}, {ID: "pay"}},
-		SLOs:  []scenario.SLO{{Name: "fast", SLI: scenario.SLILatency, Threshold: scenario.Duration(4 * time.Second), Objective: 0.95, Window: slo.Window(24 * time.Hour)}},
+		SLOs: []scenario.SLO{
+			{Name: "fast", SLI: scenario.SLILatency, Threshold: scenario.Duration(4 * time.Second), Objective: 0.95, Window: slo.Window(24 * time.Hour)},
+			{Name: "edge-cache", SLI: scenario.SLICacheHit, Match: "*/assets/*", Objective: 0.9, Window: slo.Window(24 * time.Hour)},
+		},
 	}
 }
 
@@ -58,11 +61,28 @@ func accounts(n int64) []runs.Account {
 			Duplicates:  2 * n, Unscheduled: n, Amended: 4 * n, Tainted: 3 * n,
 			Cache:  map[cachestate.State]int64{cachestate.Hit: 300 * n, cachestate.Miss: 50 * n, cachestate.Unknown: 7 * n, cachestate.Uncacheable: 20 * n},
 			Served: []runs.Served{{Region: "eu", Expected: true, Requests: 95 * n}, {Region: "us", Requests: 5 * n}},
+			Lookups: []runs.Lookups{
+				{Class: "edge-cache", PoP: "FRA", Hits: 80 * n, Stale: 4 * n, Other: 36 * n},
+				{Class: "edge-cache", PoP: "FRA", Warm: true, Hits: 190 * n, Other: 10 * n},
+				{Class: "other", PoP: "unknown", Hits: 30 * n, Other: 4 * n},
+			},
+			Ages:   []runs.Ages{{Class: "edge-cache", Sum: time.Duration(n) * 270 * time.Minute, Count: 270 * n}, {Class: "other"}},
+			Routed: runs.Routed{Right: runs.Waits{Sum: time.Duration(n) * 95 * 100 * time.Millisecond, Count: 95 * n}, Wrong: runs.Waits{Sum: time.Duration(n) * 5 * 350 * time.Millisecond, Count: 5 * n}},
+			Recent: map[time.Duration]runs.Routed{
+				time.Hour:      {Right: runs.Waits{Sum: time.Second, Count: 10}, Wrong: runs.Waits{Sum: 700 * time.Millisecond, Count: 2}},
+				24 * time.Hour: {Right: runs.Waits{Sum: time.Second, Count: 10}},
+			},
+			Exposed:    2 * n,
+			Overflow:   map[string]int64{"pop": n},
+			Indicators: []runs.Indicator{{Name: "edge-cache", SLI: scenario.SLICacheHit, Good: 274 * n, Total: 320 * n}, {Name: "routing", SLI: scenario.SLIRouting, Good: 95 * n, Total: 100 * n}},
 			Latency: map[time.Duration]runs.Latency{
 				time.Hour:      {P50: slo.QuantileSorted(few, 0.5), P95: slo.QuantileSorted(few, 0.95)},
 				24 * time.Hour: {P50: slo.QuantileSorted(durations, 0.5), P95: slo.QuantileSorted(durations, 0.95)},
 			},
 			Budget: &runs.Budget{Objective: 0.99, Window: slo.Window(30 * 24 * time.Hour), Planned: 43200, Remaining: slo.BudgetRemaining(counts.Lost(), 43200, 0.99), Counts: counts},
+		},
+		{
+			Combination: copied, Indicators: []runs.Indicator{{Name: "fresh", SLI: scenario.SLIFreshness, Good: 9 * n, Total: 10 * n}},
 		},
 		{Combination: scenario.Combination{Scenario: "search", Region: "us-east", Network: "none"}, Budget: &runs.Budget{Objective: 0.999, Window: slo.Window(time.Hour), Remaining: 1}},
 	}
@@ -81,7 +101,7 @@ func fixedSources(grow bool) CoordinatorSources {
 		},
 		Probes: func() []runs.ProbeStatus {
 			return []runs.ProbeStatus{
-				{Region: "eu-central", Name: "a", Version: "v1.2.3", Up: true, LastSeen: at, ClockOffset: 1500 * time.Microsecond, Slots: 4, Running: 3, Spooled: 2, Browser: true, Rejected: 1},
+				{Region: "eu-central", Name: "a", Version: "v1.2.3", Up: true, LastSeen: at, ClockOffset: 1500 * time.Microsecond, ClockError: 250 * time.Microsecond, Slots: 4, Running: 3, Spooled: 2, Browser: true, Rejected: 1},
 				{Region: "us-east", Name: "b", Version: `v"0\9`, LastSeen: at.Add(-time.Hour), ClockOffset: -2 * time.Second, Slots: 1},
 			}
 		},
@@ -115,10 +135,35 @@ func result(state runs.State, duration time.Duration) *runs.Result {
 	return r
 }
 
+// copied is what reads in eu-central what is written in us-east.
+var copied = scenario.Combination{Scenario: "copied", Region: "eu-central", Network: "none"}
+
+// copiedScenario is the definition behind it.
+func copiedScenario() scenario.Scenario {
+	s := checkoutScenario()
+	s.Name, s.Kind, s.Regions, s.Networks, s.SLOs = copied.Scenario, scenario.KindReplication, scenario.Strings{"us-east", "eu-central"}, nil, nil
+	s.Timeout = scenario.Duration(10 * time.Second)
+	s.Replication = &scenario.Replication{From: "us-east", VisibleWithin: scenario.Duration(2 * time.Second)}
+	return s
+}
+
+// readResult is a result of a run that read; lag is nil where it never saw the write.
+func readResult(lag *float64) *runs.Result {
+	r := result(runs.StatePassed, 20*time.Millisecond)
+	r.Scenario, r.Region, r.Network, r.RunID, r.Requests = copied.Scenario, copied.Region, copied.Network, runs.NewID(copied, at), nil
+	r.Replication = &runs.Replication{From: "us-east", LagMS: lag, ErrorMS: 110, Looks: 8, StaleReads: 3, Backwards: 1}
+	if lag == nil {
+		r.State, r.Replication.Lost, r.Replication.StaleReads = runs.StateFailed, true, 8
+	}
+	return r
+}
+
 // fixedCoordinator has seen a few results.
 func fixedCoordinator(sources CoordinatorSources) *Coordinator {
 	c := NewCoordinator(sources)
-	c.Define([]scenario.Scenario{checkoutScenario()})
+	c.Define([]scenario.Scenario{checkoutScenario(), copiedScenario()})
+	c.Observe(readResult(ms(730)))
+	c.Observe(readResult(nil))
 	c.Observe(result(runs.StatePassed, 3*time.Second))
 	busy := result(runs.StatePassed, 40*time.Second)
 	busy.Tainted, busy.Load = []string{"machine busy"}, &runs.Load{LateMS: 1500}
@@ -138,7 +183,7 @@ func fixedProbe() *Probe {
 			Running: 1, Slots: 4, Spooled: 5, SpoolCorrupt: 6, SpoolErrors: 7, HubConnected: true, Reconnects: 8,
 			ArtefactBytes: 1 << 20, ArtefactFiles: 11, ArtefactsDropped: 12, ArtefactsExpired: 13, ArtefactErrors: 14,
 			BoundCores: 1, BusyCores: 1.25, Waiting: 2, Refused: 3,
-			LastHeartbeat: at.Add(250 * time.Millisecond), ClockOffset: -1500 * time.Microsecond, BrowserAvailable: true,
+			LastHeartbeat: at.Add(250 * time.Millisecond), ClockOffset: -1500 * time.Microsecond, ClockError: 300 * time.Microsecond, BrowserAvailable: true,
 		}
 	}})
 }

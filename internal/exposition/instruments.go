@@ -147,6 +147,7 @@ func (c *Coordinator) Define(scenarios []scenario.Scenario) {
 		steps := stepNames(s)
 		for _, combination := range s.Combinations() {
 			c.admit(combination, runBuckets(c.rtt(combination.Network), s.Timeout.D(), thresholds(s)), steps)
+			c.replicate(combination, s)
 			c.region(combination.Region, "lastmile_dispatch_lag_seconds", c.lag)
 			c.region(combination.Region, "lastmile_run_late_seconds", c.late)
 		}
@@ -164,6 +165,9 @@ func (c *Coordinator) Observe(r *runs.Result) {
 	}
 	if in != nil {
 		in.observe(r)
+	}
+	if reader := c.replicas[combination]; reader != nil {
+		reader.observe(r)
 	}
 	if r.State.Measured() && r.Load != nil && r.Load.LateMS >= 0 && r.Load.LateMS < maxPhaseMS {
 		if h := c.region(r.Region, "lastmile_run_late_seconds", c.late); h != nil {

@@ -25,7 +25,7 @@ type ProbeStats struct {
 	HubConnected                       bool
 	Reconnects                         int64
 	LastHeartbeat                      time.Time     // when the hub last answered one; zero = never
-	ClockOffset                        time.Duration // our clock less the coordinator's
+	ClockOffset, ClockError            time.Duration // our clock less the coordinator's, and how far off that may be
 	BrowserAvailable                   bool
 	ArtefactBytes                      int64 // kept on this machine
 	ArtefactFiles                      int
@@ -81,5 +81,6 @@ func (s *sheet) worker(from *ProbeSources, stats ProbeStats) {
 		s.timestamp("lastmile_worker_last_heartbeat_timestamp_seconds", l, stats.LastHeartbeat)
 	}
 	s.seconds("lastmile_worker_clock_offset_seconds", l, stats.ClockOffset)
+	s.seconds("lastmile_worker_clock_error_seconds", l, stats.ClockError)
 	s.bool("lastmile_worker_browser_available", l, stats.BrowserAvailable)
 }

@@ -68,13 +68,16 @@ func (s *sheet) block(write func()) {
 
 // int adds a series with a whole value.
 func (s *sheet) int(name string, l labels, value int64) {
-	f := s.begin(name, l)
+	f := s.begin(name, "", l)
 	f.body = append(strconv.AppendInt(f.body, value, 10), '\n')
 }
 
 // float adds a series.
-func (s *sheet) float(name string, l labels, value float64) {
-	f := s.begin(name, l)
+func (s *sheet) float(name string, l labels, value float64) { s.part(name, "", l, value) }
+
+// part adds a series of a metric that has several, told apart by what their names end with.
+func (s *sheet) part(name, suffix string, l labels, value float64) {
+	f := s.begin(name, suffix, l)
 	if value == math.Trunc(value) && math.Abs(value) < 1e15 {
 		f.body = append(strconv.AppendInt(f.body, int64(value), 10), '\n')
 		return
@@ -94,20 +97,26 @@ func (s *sheet) bool(name string, l labels, value bool) {
 // seconds adds a series that is a length of time.
 func (s *sheet) seconds(name string, l labels, d time.Duration) { s.float(name, l, d.Seconds()) }
 
+// summary adds the two series of a summary of lengths of time.
+func (s *sheet) summary(name string, l labels, sum time.Duration, count int64) {
+	s.part(name, "_sum", l, sum.Seconds())
+	s.part(name, "_count", l, float64(count))
+}
+
 // timestamp adds a series that is an instant, with millisecond resolution.
 func (s *sheet) timestamp(name string, l labels, t time.Time) {
 	s.float(name, l, float64(t.UnixMilli())/1000)
 }
 
 // begin writes a series up to its value.
-func (s *sheet) begin(name string, l labels) *family {
+func (s *sheet) begin(name, suffix string, l labels) *family {
 	i, ok := s.index[name]
 	if !ok { // a programming error that every test would meet: HELP and TYPE come from the catalogue
 		panic("exposition: metric " + name + " is not in the catalogue")
 	}
 	s.series++
 	f := &s.families[i]
-	f.body = append(f.body, name...)
+	f.body = append(append(f.body, name...), suffix...)
 	if len(l) > 0 {
 		f.body = append(f.body, '{')
 		f.body = append(f.body, l...)

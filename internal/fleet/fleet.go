@@ -53,7 +53,10 @@ func (f *Fleet) Heard(hb *runs.Heartbeat, now time.Time) {
 		p = &runs.ProbeStatus{Region: hb.Region, Name: hb.Probe}
 		f.probes[key] = p
 	}
-	p.Version, p.LastSeen, p.ClockOffset = hb.Version, now, hb.SentAt.Sub(now)
+	p.Version, p.LastSeen, p.ClockOffset, p.ClockError = hb.Version, now, hb.SentAt.Sub(now), 0
+	if hb.Clock != nil && hb.Clock.Sound() {
+		p.ClockOffset, p.ClockError = -hb.Clock.Offset(), hb.Clock.Uncertainty()
+	}
 	p.Slots, p.Running, p.Spooled, p.Browser, p.Rejected = hb.Slots, len(hb.Running), hb.Spooled, hb.Browser, hb.Rejected
 	for _, id := range hb.Running {
 		f.taken[id] = now

@@ -93,3 +93,22 @@ func TestAFloodOfProbesIsBounded(t *testing.T) {
 		t.Errorf("got %d refused, want 1", got)
 	}
 }
+
+// A probe that has compared its clock says how it compares; what nobody can reckon with is not taken.
+func TestClockOfAProbe(t *testing.T) {
+	for name, tc := range map[string]struct {
+		clock       *runs.Clock
+		offset, err time.Duration
+	}{
+		"compared":     {&runs.Clock{OffsetMS: 2999.5, ErrorMS: 0.25}, -2999500 * time.Microsecond, 250 * time.Microsecond},
+		"not yet":      {nil, -time.Second, 0},
+		"nonsense":     {&runs.Clock{OffsetMS: 1e300, ErrorMS: 1}, -time.Second, 0},
+		"below nought": {&runs.Clock{ErrorMS: -1}, -time.Second, 0},
+	} {
+		f := New(start)
+		f.Heard(&runs.Heartbeat{Region: "us", Probe: "a", SentAt: start.Add(-time.Second), Clock: tc.clock}, start)
+		if got := f.Probes(start)[0]; got.ClockOffset != tc.offset || got.ClockError != tc.err {
+			t.Errorf("%s: got %s ± %s, want %s ± %s", name, got.ClockOffset, got.ClockError, tc.offset, tc.err)
+		}
+	}
+}

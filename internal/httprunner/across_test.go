@@ -30,6 +30,8 @@ func (b broken) LookupNetIP(ctx context.Context, host string) ([]netip.Addr, err
 	return []netip.Addr{netip.MustParseAddr("198.18.0.1")}, b.lookup
 }
 
+func (broken) Forget(string) {}
+
 func (b broken) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if _, err := b.LookupNetIP(ctx, address); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"lastmile/internal/cause"
 	"lastmile/internal/runs"
 	"lastmile/internal/shortage"
 )
@@ -107,31 +108,17 @@ func (c *clock) provisional(int, textproto.MIMEHeader) error {
 	return nil
 }
 
-// stage is the part of a request that it has reached.
-type stage string
-
-// The stages, named as a detail reads: "timed out after 2s waiting for the response".
-const (
-	stageBlocked stage = "waiting for a connection"
-	stageDNS     stage = "looking up the host"
-	stageConnect stage = "connecting"
-	stageTLS     stage = "in the TLS handshake"
-	stageSend    stage = "sending the request"
-	stageWait    stage = "waiting for the response"
-	stageReceive stage = "receiving the response"
-)
-
 // snapshot tells how far a failed request got.
-func (c *clock) snapshot() (at stage, refused bool) {
+func (c *clock) snapshot() (at cause.Stage, refused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at = stageBlocked
+	at = cause.StageBlocked
 	for _, reached := range []struct {
 		mark  time.Time
-		stage stage
+		stage cause.Stage
 	}{
-		{c.dnsStart, stageDNS}, {c.connectStart, stageConnect}, {c.tlsStart, stageTLS},
-		{c.gotConn, stageSend}, {c.wrote, stageWait}, {c.firstByte, stageReceive},
+		{c.dnsStart, cause.StageDNS}, {c.connectStart, cause.StageConnect}, {c.tlsStart, cause.StageTLS},
+		{c.gotConn, cause.StageSend}, {c.wrote, cause.StageWait}, {c.firstByte, cause.StageReceive},
 	} {
 		if !reached.mark.IsZero() {
 			at = reached.stage

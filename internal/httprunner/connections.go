@@ -3,10 +3,6 @@ package httprunner
 import (
 	"context"
 	"net"
-	"net/http"
-	"net/http/cookiejar"
-	"net/url"
-	"slices"
 	"sync"
 )
 
@@ -73,32 +69,4 @@ func (c *connection) Close() error {
 	delete(c.owner.open, c)
 	c.owner.mu.Unlock()
 	return c.Conn.Close()
-}
-
-// The bounds of a run's cookies. Browsers hold to the same size (RFC 6265, section 6.1).
-const (
-	maxCookies    = 2000 // that servers set, each time counted
-	maxCookieSize = 4096 // name and value, in bytes
-)
-
-// boundedJar is the run's cookie jar. Cookies beyond the bounds are dropped.
-type boundedJar struct {
-	http.CookieJar
-	set int
-}
-
-func newBoundedJar() (*boundedJar, error) {
-	// No list of public suffixes: a jar lives for one run of one journey, whose hosts its author chose.
-	jar, err := cookiejar.New(nil)
-	return &boundedJar{CookieJar: jar}, err
-}
-
-// SetCookies implements http.CookieJar.
-func (j *boundedJar) SetCookies(u *url.URL, cookies []*http.Cookie) {
-	j.set += len(cookies)
-	if j.set <= maxCookies {
-		j.CookieJar.SetCookies(u, slices.DeleteFunc(cookies, func(c *http.Cookie) bool {
-			return len(c.Name)+len(c.Value) > maxCookieSize
-		}))
-	}
 }

@@ -2,87 +2,90 @@ package httprunner
 
 import (
 	"bytes"
-	"compress/gzip"
-	"encoding/json"
-	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 	"testing"
-	"unicode/utf8"
+
+	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
-func FuzzDecode(f *testing.F) {
-	var zipped bytes.Buffer
-	w := gzip.NewWriter(&zipped)
-	_, _ = w.Write(bytes.Repeat([]byte("paid"), 2000))
-	_ = w.Close()
-	f.Add("gzip", zipped.Bytes())
-	f.Add("gzip", append(zipped.Bytes(), zipped.Bytes()...))
-	f.Add("GZip ", zipped.Bytes()[:20])
-	f.Add("br", []byte("abc"))
-	f.Add("", []byte("abc"))
-	b := bodies{limit: 5000} // kept from input to input, as a session does
-	f.Fuzz(func(t *testing.T, coding string, wire []byte) {
-		got, err := b.decode(coding, wire)
-		if err != nil && got != nil {
-			t.Errorf("got a body and error %v, want one of them", err)
+// FuzzCookies: whatever a server sets, what the jar tells of itself is what it sends, and survives being told.
+func FuzzCookies(f *testing.F) {
+	f.Add("sid=1; Path=/a; Secure; HttpOnly", "http://shop.example.com/a/b?c=d")
+	f.Add("sid=1; Domain=.example.com\nsid=2\nsid=; Max-Age=0", "https://shop.example.com/")
+	f.Add("sid=1; Domain=com", "https://example.com./a/")
+	f.Add("a=b; Domain=127.0.0.1; Expires=Thu, 01 Jan 2099 00:00:00 GMT; SameSite=Strict", "http://127.0.0.1:80")
+	f.Add("a=b; Domain=other.example\na=\"b c\"", "http://[::1]:80/x")
+	f.Add("a=b; Domain=.; Path=x; Max-Age=99999999999", "http://example.com")
+	host := regexp.MustCompile(`^(([0-9A-Za-z-]+\.)*[0-9A-Za-z-]+\.?|[0-9a-f:]+)$`) // others are not connected to
+	f.Fuzz(func(t *testing.T, lines, text string) {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || !host.MatchString(u.Hostname()) {
+			return
 		}
-		if len(got) > max(int(b.limit), len(wire)) {
-			t.Errorf("got %d bytes, want at most the limit", len(got))
+		j, err := newJar()
+		if err != nil {
+			t.Fatal(err)
 		}
-		again, errAgain := b.decode(coding, wire)
-		if string(got) != string(again) || (err == nil) != (errAgain == nil) {
-			t.Errorf("got %q %v and then %q %v, want the same twice", got, err, again, errAgain)
+		header := http.Header{"Set-Cookie": strings.Split(lines, "\n")}
+		j.SetCookies(u, (&http.Response{Header: header}).Cookies())
+		told := j.all()
+		if sent := j.Cookies(u); len(sent) > len(told) {
+			t.Errorf("got %v told, want all of those sent: %v", told, sent)
+		}
+		j.replace(told)
+		again := j.all()
+		if len(again) != len(told) {
+			t.Fatalf("got %v after %v, want the same", again, told)
+		}
+		for i := range told {
+			if a, b := again[i], told[i]; a.Name != b.Name || a.Value != b.Value || a.Domain != b.Domain || a.Path != b.Path || a.Secure != b.Secure || !a.Expires.Equal(b.Expires) {
+				t.Errorf("got %v, want %v", a, b)
+			}
 		}
 	})
 }
 
-func FuzzJSONPath(f *testing.F) {
-	f.Add("$.state", `{"state": "paid"}`)
-	f.Add("$..[?@.price > 3].name", `{"items": [{"name": "tea", "price": 3.5}]}`)
-	f.Add("$[-1:0:-1]", `[1, 2, 3e400, -0]`)
-	f.Add(`$[?match(@.a, "a.*")]`, `[{"a": "a\ud800"}]`)
-	f.Add(`$[?length(@) == count(@.*)]`, "[\"\xff\", [], {}]")
-	f.Add(`$[?match(@.name, "a.*") || search(@.name, $.none)]`, `[{}, {"name": 1}, {"name": "abc"}]`)
-	f.Add("$", strings.Repeat("[", 300))
-	f.Add(`$["a"]`, `{"a": "\"[[[{{{\\"}`)
-	parser := newPathParser()
-	f.Fuzz(func(t *testing.T, query, body string) {
-		if len(query) > 200 || len(body) > 2000 {
-			return // the query is the author's own; its cost is not what is tested
+// FuzzMultipart: whatever stands in the parts, they arrive as they are, and no text breaks out of its place.
+func FuzzMultipart(f *testing.F) {
+	f.Add("name", "file.txt", "text/plain", "content")
+	f.Add("a\"b", "x\r\nX-Injected: 1\r\n\r\nbody", "text/html\r\nX-Injected: 1", "--boundary--")
+	f.Add("ä\\", "..\\..\\\"; name=\"other", "", "\x00\xff")
+	f.Fuzz(func(t *testing.T, name, filename, kind, value string) {
+		if strings.Contains(kind+value, "${") {
+			return // a template
 		}
-		document, err := parseJSON([]byte(body))
-		if valid := json.Valid([]byte(body)); valid != (err == nil) && nesting([]byte(body)) <= maxDepth {
-			t.Errorf("got error %v for a body that is json: %v", err, valid)
+		scope := vars.NewScope(map[string]string{"file": filename}, nil)
+		p := &plan{step: &scenario.Step{Multipart: []scenario.Part{{Name: name, Value: value, Filename: "${file}", ContentType: kind}}}, scope: scope, header: http.Header{}}
+		p.setBody()
+		if p.err != nil {
+			t.Fatal(p.err)
 		}
+		_, params, err := mime.ParseMediaType(p.header.Get("Content-Type"))
 		if err != nil {
-			return
+			t.Fatal(err)
 		}
-		path, err := parser.Parse(query)
+		r := multipart.NewReader(bytes.NewReader(p.body), params["boundary"])
+		part, err := r.NextPart()
 		if err != nil {
-			return
+			return // of bytes that no header may have, a server does not take
 		}
-		got, found, err := selectFirst(path, document)
-		if err != nil {
-			t.Errorf("got %v, want an answer on any body", err)
+		for header := range part.Header {
+			if header != "Content-Disposition" && header != "Content-Type" {
+				t.Errorf("got header %q, want none but its own", header)
+			}
 		}
-		if !found && got != "" {
-			t.Errorf("got %q of nothing", got)
+		if got, err := io.ReadAll(part); err != nil || string(got) != value {
+			t.Errorf("got %q %v, want %q", got, err, value)
 		}
-	})
-}
-
-func FuzzDetail(f *testing.F) {
-	f.Add(`net/http: malformed HTTP response "token"`, 20)
-	f.Add("malformed MIME header: missing colon: \"Set-Cookie token\"", 300)
-	f.Add("malformed MIME header line: Set-Cookie\ntoken", 10)
-	f.Add(`open quote "token`, 5)
-	f.Fuzz(func(t *testing.T, text string, limit int) {
-		if limit < 4 || limit > 1000 {
-			return
-		}
-		got := clip(scrub(errors.New(text)), limit)
-		if len(got) > limit || !utf8.ValidString(got) || strings.Contains(got, `"`) {
-			t.Errorf("got %q, want at most %d bytes of text without quotations", got, limit)
+		if _, err := r.NextPart(); err != io.EOF {
+			t.Errorf("got %v, want no further part", err)
 		}
 	})
 }

@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+
 	"lastmile/internal/httprunner"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
@@ -126,14 +129,33 @@ func gzipped(text string) string {
 	return b.String()
 }
 
-// zip is a response with a body that claims to be gzip.
-func zip(body string) string {
-	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+// packed is a text in a content coding.
+func packed(t testing.TB, coding, text string) string {
+	t.Helper()
+	var b strings.Builder
+	var w io.WriteCloser = brotli.NewWriterLevel(&b, 1)
+	if coding == "zstd" {
+		var err error
+		if w, err = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = io.WriteString(w, text)
+	_ = w.Close()
+	return b.String()
 }
 
+// coded is a response with a body that claims to be in a coding.
+func coded(coding, body string) string {
+	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s", coding, len(body), body)
+}
+
+// zip is a response with a body that claims to be gzip.
+func zip(body string) string { return coded("gzip", body) }
+
 func TestHostileServers(t *testing.T) {
-	const limit = 250 * time.Millisecond // of the step: only what never ends takes that long
 	chunk := strings.Repeat("x", 64<<10)
+	zeros := strings.Repeat("\x00", 5e6)
 	nested := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	for _, test := range []struct {
 		name   string
@@ -175,8 +197,26 @@ func TestHostileServers(t *testing.T) {
 		{"gzip cut off", say(zip(gzipped(chunk)[:40])), scenario.Step{}, runs.ClassScript, `decode gzip: unexpected EOF`},
 		{"gzip checksum", say(zip(gzipped("abc")[:25] + "12345678")), scenario.Step{}, runs.ClassScript, `decode gzip: `},
 		{"decompression bomb", say(zip(gzipped(strings.Repeat("\x00", 20e6)))), scenario.Step{}, runs.ClassScript, `body over limit: got more than 1MB`},
-		{"other coding, not looked into", say("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\nxyz"), scenario.Step{}, "", ""},
-		{"other coding", say("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\nxyz"), assert(scenario.Assertion{Body: "a"}), runs.ClassScript, `content-encoding: got "br", want gzip or none`},
+		{"bad br", say(coded("br", "\xff\xff no br at all")), scenario.Step{}, runs.ClassScript, `^decode br: brotli: `},
+		{"br cut off", say(coded("br", packed(t, "br", nested)[:10])), scenario.Step{}, runs.ClassScript, `^decode br: unexpected EOF`},
+		{"br bomb", say(coded("br", packed(t, "br", zeros))), scenario.Step{}, runs.ClassScript, `^decode br: body over limit: got more than 1MB`},
+		{"bad zstd", say(coded("zstd", "no zstd at all")), scenario.Step{}, runs.ClassScript, `^decode zstd: `},
+		{"zstd cut off", say(coded("zstd", packed(t, "zstd", nested)[:20])), scenario.Step{}, runs.ClassScript, `^decode zstd: unexpected EOF`},
+		{"zstd bomb", say(coded("zstd", packed(t, "zstd", zeros))), scenario.Step{}, runs.ClassScript, `^decode zstd: body over limit: got more than 1MB`},
+		{"zstd with a window beyond all memory", say(coded("zstd", "\x28\xb5\x2f\xfd\x00\xff\xfb\xff\x0f\x00")), scenario.Step{}, runs.ClassScript, `^decode zstd: window size exceeded`},
+		{"slow header line", answer(func(c net.Conn) {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-A: ")
+			var err error
+			for err == nil {
+				time.Sleep(10 * time.Millisecond)
+				_, err = io.WriteString(c, "x")
+			}
+		}), scenario.Step{}, runs.ClassTimeout, `receiving the response, 0 bytes so far`},
+		{"slow chunks", forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", 10*time.Millisecond), scenario.Step{}, runs.ClassTimeout, `receiving the response, \d+ bytes so far`},
+		{"endless chunk extension", forever("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a=", chunk, 0), scenario.Step{}, runs.ClassScript, `too long|too large`},
+		{"endless trailer", forever("HTTP/1.1 200 OK\r\nTrailer: X-A\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", "X-A: "+strings.Repeat("b", 1000)+"\r\n", 0), scenario.Step{}, runs.ClassScript, ``},
+		{"other coding, not looked into", say("HTTP/1.1 200 OK\r\nContent-Encoding: compress\r\n\r\nxyz"), scenario.Step{}, "", ""},
+		{"other coding", say("HTTP/1.1 200 OK\r\nContent-Encoding: compress\r\n\r\nxyz"), assert(scenario.Assertion{Body: "a"}), runs.ClassScript, `content-encoding: got "compress", want one of gzip, br, zstd, or none`},
 		{"no json", say("HTTP/1.1 200 OK\r\n\r\n<html>"), assert(scenario.Assertion{JSON: "$.a"}), runs.ClassAssertion, `json \$\.a: parse body: invalid character '<'`},
 		{"two json values", say("HTTP/1.1 200 OK\r\n\r\n{} {}"), assert(scenario.Assertion{JSON: "$.a"}), runs.ClassAssertion, `more after the first value`},
 		{"nested json", say("HTTP/1.1 200 OK\r\n\r\n" + nested), assert(scenario.Assertion{JSON: "$..a"}), runs.ClassAssertion, `nested 100000 deep, want at most 200`},
@@ -188,6 +228,10 @@ func TestHostileServers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			j := begin(t, scenario.Scenario{}, httprunner.Options{MaxBody: 1e6})
 			test.step.URL = "http://" + listen(t, test.serve) + "/?token=token-value"
+			limit := 20 * time.Second
+			if test.class == runs.ClassTimeout { // only what never ends takes that long
+				limit = 250 * time.Millisecond
+			}
 			got := j.within(t, test.step, limit)
 			wantCause(t, got, test.class, test.detail)
 			requests := j.Close().Requests

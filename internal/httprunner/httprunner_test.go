@@ -210,7 +210,7 @@ func TestRequests(t *testing.T) {
 		step scenario.Step
 		want seen
 	}{
-		{"defaults", scenario.Step{}, seen{"GET", "", http.Header{"User-Agent": {"lastmile"}, "Accept-Encoding": {"gzip"}}, ""}},
+		{"defaults", scenario.Step{}, seen{"GET", "", http.Header{"User-Agent": {"lastmile"}, "Accept-Encoding": {"gzip, br, zstd"}}, ""}},
 		{
 			"raw body and headers",
 			scenario.Step{Method: "PUT", Body: "order ${x}", Headers: map[string]string{"X-Key": "k-${secrets.KEY}", "host": "shop.example.com", "User-Agent": "app/1"}},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -87,5 +88,28 @@ func TestHTTP3CrossesTheLink(t *testing.T) {
 	}
 	if link := network.Close(); link.Down.DroppedLoss == 0 || link.Down.Bytes < 200_000 {
 		t.Errorf("got %+v, want the body to have crossed the link, and some of it twice", link.Down)
+	}
+}
+
+// TestFreshConnectionsLookUpAgain shows over a run's own network, which knows a host once it has looked it up, what a step with a connection
+// of its own measures, and that a family of addresses that a host has none of is a matter of DNS.
+func TestFreshConnectionsLookUpAgain(t *testing.T) {
+	server := serve(t, shop)
+	emulator := linkemu.New(slog.New(slog.DiscardHandler), linkemu.Options{AllowNets: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}})
+	network, err := emulator.Open(t.Context(), netprofile.Profile{Name: netprofile.None}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	j := across(t, network, scenario.Scenario{}, httprunner.Options{})
+	url := strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
+	for _, connection := range []scenario.Connection{"", "", scenario.ConnectionFresh, scenario.ConnectionFresh} {
+		wantCause(t, j.step(t, scenario.Step{URL: url, Connection: connection, IPVersion: 4}), "", "")
+	}
+	wantCause(t, j.step(t, scenario.Step{URL: server.URL, IPVersion: 6}), runs.ClassDNS, "^look up 127.0.0.1: no IPv6 address$")
+	for i, q := range j.Close().Requests[:4] {
+		if p, fresh := q.Phases, i != 1; (p.DNS != nil) != fresh || (p.Connect != nil) != fresh {
+			t.Errorf("request %d: got %+v, want look-up and connect: %v", i, p, fresh)
+		}
 	}
 }

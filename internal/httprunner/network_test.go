@@ -36,3 +36,6 @@ func (unobserved) Value(any) any { return nil }
 func (HostNetwork) ListenPacket(_ context.Context, remote netip.AddrPort) (net.PacketConn, error) {
 	return net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(remote))
 }
+
+// Forget has nothing to do: nothing is remembered.
+func (HostNetwork) Forget(string) {}

@@ -4,16 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
-	"github.com/theory/jsonpath"
-
+	"lastmile/internal/answer"
+	"lastmile/internal/cause"
+	"lastmile/internal/clientcert"
+	"lastmile/internal/httprunner/coding"
 	"lastmile/internal/scenario"
 	"lastmile/internal/vars"
 )
@@ -28,37 +28,31 @@ type plan struct {
 	header        http.Header // Host included
 	body          []byte
 	secretHeaders []string // names of the headers that hold a secret
-	paths         map[string]*jsonpath.Path
+	identity      *clientcert.Identity
 	err           error // the first thing wrong with the step
 }
 
 // newPlan expands the step. The error is without the values of variables.
-func newPlan(step *scenario.Step, scope *vars.Scope, userAgent string, paths *jsonpath.Parser) (*plan, error) {
+func newPlan(step *scenario.Step, scope *vars.Scope, userAgent string, judge *answer.Judge) (*plan, error) {
 	p := &plan{
 		step:   step,
 		scope:  scope,
 		method: cmp.Or(step.Method, http.MethodGet),
-		header: http.Header{"User-Agent": {userAgent}, "Accept-Encoding": {"gzip"}},
+		header: http.Header{"User-Agent": {userAgent}, "Accept-Encoding": {coding.Accepted}},
 	}
 	p.setURL()
 	p.setBody()
+	p.setAuth()
+	p.setIdentity()
 	for name, template := range step.Headers {
-		p.header.Set(name, p.expand("header "+name, template))
-		if strings.Contains(template, "${secrets.") {
+		value := p.expand("header "+name, template)
+		p.header.Set(name, value)
+		if strings.Contains(template, "${secrets.") || scope.Redact(value) != value { // a variable may be one too
 			p.secretHeaders = append(p.secretHeaders, name)
 		}
 	}
-	for i := range step.Assert {
-		a := &step.Assert[i]
-		p.parse(paths, a.JSON)
-		p.expand("assert body", a.Body) // for the error: a missing variable does not appear while polling
-		p.expand("assert "+a.Subject(), a.Contains)
-		if a.Equals != nil {
-			p.expand("assert "+a.Subject(), string(*a.Equals))
-		}
-	}
-	for _, x := range step.Extract {
-		p.parse(paths, x.JSON)
+	if err := judge.Ready(step, scope); err != nil && p.err == nil {
+		p.err = err
 	}
 	return p, p.err
 }
@@ -80,7 +74,7 @@ func (p *plan) setURL() {
 	p.url = p.expand("url", p.step.URL)
 	u, err := url.Parse(p.url)
 	if err != nil {
-		p.check("url", bareError(err))
+		p.check("url", cause.Bare(err))
 	} else if u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 		p.check("url", fmt.Errorf("got %s, want an absolute http or https URL", clip(bareURL(u), maxValue)))
 	} else {
@@ -96,49 +90,13 @@ func (p *plan) secure(u *url.URL) error {
 	return fmt.Errorf("protocol: got %s for an http URL, want https", p.step.Protocol)
 }
 
-func (p *plan) setBody() {
-	switch {
-	case p.step.Body != "":
-		p.body = []byte(p.expand("body", p.step.Body))
-	case p.step.JSON != nil:
-		value, err := p.scope.ExpandJSON(p.step.JSON)
-		p.check("json", err)
-		p.body, err = json.Marshal(value)
-		p.check("json", err)
-		p.header.Set("Content-Type", "application/json")
-	case p.step.Form != nil:
-		form := url.Values{}
-		for name, template := range p.step.Form {
-			form.Set(name, p.expand("form "+name, template))
-		}
-		p.body = []byte(form.Encode())
-		p.header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-}
-
-// parse parses a JSONPath once for all attempts.
-func (p *plan) parse(parser *jsonpath.Parser, text string) {
-	if text == "" {
-		return
-	}
-	path, err := parser.Parse(text)
-	p.check("json "+clip(text, maxValue), err)
-	if p.paths == nil {
-		p.paths = map[string]*jsonpath.Path{}
-	}
-	p.paths[text] = path
-}
-
-// request makes a new request. The redirects that follow from it inherit its header, traceparent included.
-func (p *plan) request(ctx context.Context, traceparent string) (*http.Request, error) {
+// request makes a new request. The redirects that follow from it inherit its header.
+func (p *plan) request(ctx context.Context) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, p.method, p.url, bytes.NewReader(p.body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header = p.header.Clone()
-	if req.Header.Get("Traceparent") == "" {
-		req.Header.Set("Traceparent", traceparent)
-	}
 	if host := req.Header.Get("Host"); host != "" { // net/http takes it from here only
 		req.Host = host
 		req.Header.Del("Host")
@@ -155,8 +113,7 @@ func (p *plan) redirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return errRedirects
 	}
-	elsewhere := func(r *http.Request) bool { return r.URL.Host != via[0].URL.Host }
-	if elsewhere(req) || slices.ContainsFunc(via, elsewhere) {
+	if left := func(r *http.Request) bool { return elsewhere(via[0], r) }; left(req) || slices.ContainsFunc(via, left) {
 		for _, name := range p.secretHeaders {
 			req.Header.Del(name)
 		}
@@ -168,13 +125,4 @@ func (p *plan) redirect(req *http.Request, via []*http.Request) error {
 func bareURL(u *url.URL) string {
 	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	return clip(bare.String(), maxURL)
-}
-
-// bareError is the cause of an error of net/url or net/http that repeats the whole URL.
-func bareError(err error) error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }

@@ -15,11 +15,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"slices"
 
-	"github.com/theory/jsonpath"
-
+	"lastmile/internal/answer"
+	"lastmile/internal/httprunner/coding"
+	"lastmile/internal/httprunner/guard"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
+	"lastmile/internal/vars"
 )
 
 // Options tunes a Runner. The zero value is what production uses.
@@ -43,47 +47,53 @@ const (
 type Runner struct {
 	log     *slog.Logger
 	options Options
-	paths   *jsonpath.Parser
+	judge   *answer.Judge
 }
 
 // New makes a Runner.
 func New(log *slog.Logger, options Options) *Runner {
 	options.UserAgent = cmp.Or(options.UserAgent, defaultUserAgent)
 	options.MaxBody = cmp.Or(options.MaxBody, defaultMaxBody)
-	return &Runner{log: log, options: options, paths: newPathParser()}
+	return &Runner{log: log, options: options, judge: answer.New()}
 }
 
 // Session runs the http steps of one run. It is not safe for concurrent use. Its owner must Close it.
 type Session struct {
 	log        *slog.Logger
 	options    Options
-	paths      *jsonpath.Parser
+	judge      *answer.Judge
 	scenario   *scenario.Scenario
 	runID      runs.ID
 	traceID    string
+	network    Network
+	tls        *tls.Config
 	transports *transports
-	jar        *boundedJar
-	bodies     bodies
+	jar        *jar
+	guard      *guard.Guard // nil = there is nothing that must not show
+	bodies     *coding.Bodies
 	requests   []runs.Request
 }
 
 // Open starts the session of one run over its access network, which must last until Close. It opens no connection yet; a is
 // read until Close and must not change.
 func (r *Runner) Open(_ context.Context, a *runs.Assignment, network Network) (*Session, error) {
-	jar, err := newBoundedJar()
+	cookies, err := newJar()
 	if err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf("open http session %s: %w", a.RunID, err)}
 	}
+	config := &tls.Config{RootCAs: r.options.RootCAs, MinVersion: tls.VersionTLS12}
 	return &Session{
 		log:        r.log,
 		options:    r.options,
-		paths:      r.paths,
+		judge:      r.judge,
 		scenario:   &a.Scenario,
 		runID:      a.RunID,
-		traceID:    randomHex(16),
-		transports: newTransports(network, &tls.Config{RootCAs: r.options.RootCAs, MinVersion: tls.VersionTLS12}),
-		jar:        jar,
-		bodies:     bodies{limit: int64(r.options.MaxBody)},
+		traceID:    cmp.Or(a.TraceID, randomHex(16)),
+		network:    network,
+		tls:        config,
+		transports: newTransports(network, config),
+		jar:        cookies,
+		bodies:     coding.New(r.options.MaxBody),
 	}, nil
 }
 
@@ -96,6 +106,27 @@ func (s *Session) Close() runs.Trail {
 	return runs.Trail{Requests: s.requests}
 }
 
+// Cookies returns all cookies that the journey has, with what they hold for. The domain of one that goes to its host alone is that host;
+// the domain of others begins with a dot. They are the caller's.
+func (s *Session) Cookies(context.Context) ([]*http.Cookie, error) { return s.jar.all(), nil }
+
+// SetCookies makes the journey have just these cookies, which are as Cookies returns them: those that a browser has had a hand in.
+func (s *Session) SetCookies(_ context.Context, cookies []*http.Cookie) error {
+	s.jar.replace(cookies)
+	return nil
+}
+
+// Forget drops the requests so far for which drop is true: they are in no trail. So a run may make many more than are kept.
+func (s *Session) Forget(drop func(*runs.Request) bool) {
+	s.requests = slices.DeleteFunc(s.requests, func(q runs.Request) bool { return drop(&q) })
+}
+
+// Watch has every answer from now on, those that redirect included, looked through for the secret before anything else is made of it: the
+// status line, the header and the trailer, the body as it came and decoded; for the secret as it is and in the encodings that
+// vars.Finder knows. A step that gets an answer which has it fails with class cache_leak at once: nothing is asserted of that answer, no
+// variable and no cookie is taken from it, and of its header only what tells about caching is kept.
+func (s *Session) Watch(secret vars.Secret) { s.guard = guard.New(secret, s.options.MaxBody) }
+
 // record keeps a request for the result.
 func (s *Session) record(q runs.Request) {
 	if len(s.requests) == maxRequests {
@@ -105,8 +136,17 @@ func (s *Session) record(q runs.Request) {
 	s.requests = append(s.requests, q)
 }
 
-// traceparent is the W3C Trace Context header of a new request of this run.
-func (s *Session) traceparent() string { return "00-" + s.traceID + "-" + randomHex(8) + "-01" }
+// traced gives a request a span of its own in the run's trace (W3C Trace Context), unless the step has given it another place.
+func (s *Session) traced(req *http.Request) (out *http.Request, span string) {
+	if req.Header.Get("Traceparent") != "" {
+		return req, ""
+	}
+	span = randomHex(8)
+	out = req.WithContext(req.Context()) // the redirects that follow inherit the header of the first
+	out.Header = req.Header.Clone()
+	out.Header.Set("Traceparent", "00-"+s.traceID+"-"+span+"-01")
+	return out, span
+}
 
 // randomHex returns n random bytes in hexadecimal. crypto/rand never fails.
 func randomHex(n int) string {

@@ -158,8 +158,13 @@ func TestTraceContext(t *testing.T) {
 			t.Errorf("got traceparent %q, want W3C's form and one trace for the run, that of %q", header, headers[0])
 		}
 	}
-	if len(headers) != 3 || headers[0] == headers[2] {
-		t.Errorf("got %q, want a span for each step's request", headers)
+	if len(headers) != 3 || headers[0] == headers[1] || headers[0] == headers[2] {
+		t.Errorf("got %q, want a span for each request, the redirected one included", headers)
+	}
+	for i, q := range j.Close().Requests {
+		if q.SpanID == "" || headers[i] != headers[0][:36]+q.SpanID+"-01" {
+			t.Errorf("got span %q of request %d in the result, want that of traceparent %q", q.SpanID, i, headers[i])
+		}
 	}
 	plain(t).step(t, scenario.Step{URL: server.URL})
 	if headers[3][:35] == headers[0][:35] {

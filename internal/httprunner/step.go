@@ -20,17 +20,24 @@ const minEvery = 10 * time.Millisecond
 // start to the end of the first success. The end of Poll.For cuts off an attempt under way; the cause is that of the last
 // attempt that was not cut off, if there was one.
 //
+// A step that retries makes further attempts after one without an answer, or with a server's error. It never does better than
+// degraded, and says why the first attempt failed: first attempts are what counts. Where all fail, the cause is that of the last one
+// that the step's limit did not cut off.
+//
 // ctx ends at the step's limit, which is the target's failure (class timeout), or is cancelled, which is ours (a *runs.Fault).
 func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Scope) (runs.Step, error) {
-	p, err := newPlan(step, scope, s.options.UserAgent, s.paths)
+	p, err := newPlan(step, scope, s.options.UserAgent, s.judge)
 	if err != nil {
 		return runs.Step{State: runs.StepFailed, Cause: causef(runs.ClassScript, "%s", scope.Redact(err.Error()))}, nil
 	}
 	e := &exchange{session: s, plan: p, began: time.Now(), out: runs.Step{State: runs.StepPassed}}
 	if step.Poll == nil {
-		err = e.once(ctx)
+		err = e.tries(ctx, step.Retries)
 	} else {
 		err = e.poll(ctx, step.Poll)
+	}
+	if e.leak != nil { // in whichever attempt, and whatever came of the next
+		e.out.Cause, err = e.leak, nil
 	}
 	e.out.DurationMS = runs.Milliseconds(max(e.ended.Sub(e.began), 0))
 	if e.out.Cause != nil {
@@ -39,13 +46,60 @@ func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Sco
 	return e.out, err
 }
 
-// once makes a single attempt and takes the variables out of it.
-func (e *exchange) once(ctx context.Context) error {
-	response, err := e.attempt(ctx)
-	if response == nil || err != nil {
+// The pauses before a step's second attempt and, each twice the one before, the next ones.
+const (
+	firstPause = 100 * time.Millisecond
+	maxPause   = time.Second
+)
+
+// tries makes an attempt, and so many more as long as they have no answer, or one of a server in trouble.
+func (e *exchange) tries(ctx context.Context, retries int) error {
+	err := e.once(ctx)
+	if retries == 0 || err != nil {
 		return err
 	}
-	if missing := response.extract(); e.out.Cause == nil {
+	e.out.Attempts = 1
+	first, pause := e.out.Cause, firstPause
+	for ; e.out.Cause != nil && e.again && e.leak == nil && e.out.Attempts <= retries && wait(ctx, pause); pause = min(2*pause, maxPause) {
+		last := e.out.Cause
+		e.out.Attempts++
+		if err := e.once(ctx); err != nil {
+			return err
+		}
+		if e.out.Cause != nil && ctx.Err() != nil {
+			e.out.Cause = last
+		}
+	}
+	if e.out.Attempts > 1 {
+		e.out.State = runs.StepDegraded
+		warning := fmt.Sprintf("attempt 1 of %d failed: %s: %s", e.out.Attempts, first.Class, first.Detail)
+		e.out.Warnings = append(e.out.Warnings, clip(warning, maxDetail))
+	}
+	if e.out.Cause == nil {
+		return nil
+	}
+	return stopped(ctx)
+}
+
+// wait lets time pass, and reports whether there is any left. It does not wait for the end.
+func wait(ctx context.Context, pause time.Duration) bool {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) <= pause {
+		return false
+	}
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// once makes a single attempt and takes the variables out of it.
+func (e *exchange) once(ctx context.Context) error {
+	got, err := e.attempt(ctx)
+	if got == nil || err != nil {
+		return err
+	}
+	if missing := e.session.judge.Extract(e.plan.step, got, e.plan.scope); e.out.Cause == nil {
 		e.out.Cause = missing
 	}
 	return nil
@@ -59,7 +113,7 @@ func (e *exchange) poll(ctx context.Context, poll *scenario.Poll) error {
 		began, last := time.Now(), e.out.Cause
 		e.out.Attempts++
 		err := e.once(bounded)
-		if err != nil || e.out.Cause == nil || e.out.Cause.Class == runs.ClassBlockedHost { // which no waiting would change
+		if err != nil || e.out.Cause == nil || e.leak != nil || e.out.Cause.Class == runs.ClassBlockedHost { // which no waiting would change
 			return err
 		}
 		if bounded.Err() != nil && last != nil {

@@ -46,7 +46,7 @@ func muted(a *runs.Assignment) *runs.Assignment {
 
 // photograph takes a screenshot of a step that is over, where one is to be kept. What that takes is ours, and so is what goes wrong.
 func (r *run) photograph(ctx context.Context, done *runs.Step) {
-	camera, ok := r.executors[true].(Camera)
+	camera, ok := r.executors[ofBrowser].(Camera)
 	if !ok || !done.Type.Browser() || ctx.Err() != nil || !r.a.Keeps(runs.ArtefactScreenshot, done.State == runs.StepFailed) {
 		return
 	}

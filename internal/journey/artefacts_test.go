@@ -232,7 +232,7 @@ func TestPicturesOfALateRun(t *testing.T) {
 			return func(ctx context.Context) (runs.Step, error) {
 				select {
 				case <-time.After(d):
-					return runs.Step{State: runs.StepPassed, DurationMS: milliseconds(d)}, nil
+					return runs.Step{State: runs.StepPassed, DurationMS: runs.Milliseconds(d)}, nil
 				case <-ctx.Done():
 					return waits(ctx)
 				}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"lastmile/internal/journey/budget"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/vars"
@@ -30,8 +31,10 @@ type Executor interface {
 // Access is the access network of one run. What is opened over it outlives the context that bounds the opening, and is closed before
 // it.
 type Access interface {
-	// HTTP opens the executor of http steps, Browser that of browser steps. An error wraps a *runs.Fault.
+	// HTTP opens the executor of http steps, Bare that of steps in other protocols, Browser that of browser steps. An error wraps a
+	// *runs.Fault.
 	HTTP(ctx context.Context) (Executor, error)
+	Bare(ctx context.Context) (Executor, error)
 	Browser(ctx context.Context) (Executor, error)
 	// Judge looks how the network did while a step was measured, for what Close returns.
 	Judge(step string, from, to time.Time)
@@ -56,8 +59,10 @@ type Runner struct {
 
 // Options tune a Runner. The zero value keeps nothing of a run beside its result.
 type Options struct {
-	Keeper  Keeper // nil = no artefacts are made
-	Version string // of the program, for the artefacts that name their maker
+	Keeper  Keeper             // nil = no artefacts are made
+	Relay   Relay              // nil = there are no runs in other regions: one that replicates writes and reads
+	Version string             // of the program, for the artefacts that name their maker
+	Done    func(*runs.Result) // is told of every result, once it is complete, and must not wait; nil = nobody
 }
 
 // New returns a runner whose results carry the probe's name.
@@ -147,7 +152,29 @@ func faultCause(err error) *runs.Cause {
 	return &runs.Cause{Class: runs.ClassProbe, Detail: err.Error()}
 }
 
-// run is the state of one run under way. executors has the open sessions, keyed by "is the browser's".
+// family is a kind of steps that share a session.
+type family int
+
+// The families, in the order in which their sessions are closed.
+const (
+	ofBrowser family = iota
+	ofHTTP
+	ofBare
+	families
+)
+
+// familyOf tells which session runs a type of step.
+func familyOf(t scenario.StepType) family {
+	switch {
+	case t.Browser():
+		return ofBrowser
+	case t.Bare():
+		return ofBare
+	}
+	return ofHTTP
+}
+
+// run is the state of one run under way. executors has the open sessions.
 type run struct {
 	a         *runs.Assignment
 	access    Access
@@ -156,8 +183,11 @@ type run struct {
 	cleanup   time.Time     // when cleaning up must end; zero until the run's own time is up
 	scope     *vars.Scope
 	result    runs.Result
-	executors map[bool]Executor
+	executors [families]Executor // nil = not open
+	holder    family             // whose session had the cookies last
 	fault     error
+	pass      *pass         // under way; nil where the scenario has no identities
+	canaries  []vars.Secret // of identities, as far as they are known
 	film      []runs.Picture
 	lost      error // why artefacts are missing
 }
@@ -174,15 +204,13 @@ func (r *run) end() time.Time {
 // over reports whether the run's own time is up.
 func (r *run) over(ctx context.Context) bool { return ctx.Err() != nil || !time.Now().Before(r.end()) }
 
-// steps executes the steps in order. After a failure or a fault only the steps marked always run, and they get a little time of
-// their own where the run's is up.
-func (r *run) steps(ctx context.Context) {
+// walk executes the steps in order, each under its id behind a prefix. After a failure or a fault only the steps marked always run, and
+// they get a little time of their own where the run's is up. after is called when a step is over.
+func (r *run) walk(ctx context.Context, prefix string, after func()) {
+	stopped := r.fault != nil
 	for i := range r.a.Scenario.Steps {
 		step := r.a.Scenario.Steps[i]
-		if step.ID == "" {
-			step.ID = strconv.Itoa(i + 1)
-		}
-		stopped := r.fault != nil || r.result.Cause != nil && r.result.State == runs.StateFailed
+		step.ID = stepID(prefix, &step, i)
 		if stopped && !step.Always {
 			r.result.Steps = append(r.result.Steps, runs.Step{ID: step.ID, Type: step.Type, State: runs.StepSkipped, Skipped: runs.SkipFailure})
 			continue
@@ -191,8 +219,17 @@ func (r *run) steps(ctx context.Context) {
 			r.result.Steps = append(r.result.Steps, runs.Step{ID: step.ID, Type: step.Type, State: runs.StepSkipped, Skipped: runs.SkipWhen})
 			continue
 		}
-		r.step(ctx, &step)
+		stopped = r.step(ctx, &step) || stopped
+		after()
 	}
+}
+
+// stepID is what a step is called in the result: what its scenario calls it, or its place.
+func stepID(prefix string, step *scenario.Step, i int) string {
+	if step.ID == "" {
+		return prefix + strconv.Itoa(i+1)
+	}
+	return prefix + step.ID
 }
 
 // holds looks at a condition over a variable; those over pages are the browser's.
@@ -210,7 +247,8 @@ func (r *run) holds(when *scenario.Condition) bool {
 // cleanupTime is what all always steps together get after the run's own time is up.
 const cleanupTime = 3 * time.Second
 
-func (r *run) step(ctx context.Context, step *scenario.Step) {
+// step executes a step, and reports whether that ends what it is a part of.
+func (r *run) step(ctx context.Context, step *scenario.Step) (ends bool) {
 	done, err := r.execute(ctx, step)
 	done.ID, done.Type = step.ID, step.Type
 	if err != nil {
@@ -230,17 +268,21 @@ func (r *run) step(ctx context.Context, step *scenario.Step) {
 	if err == nil {
 		r.photograph(ctx, &done)
 	}
-	checkBudget(&done, step.Budget)
+	budget.Check(&done, step.Budget)
 	r.account(&done, step)
 	r.result.Steps = append(r.result.Steps, done)
 	r.result.DurationMS += done.DurationMS
+	return err != nil || done.State == runs.StepFailed && (!step.Optional || isLeak(&done))
 }
 
 // execute runs the step within its limit. Opening a session (starting Chromium) is ours and does not count against the step.
 func (r *run) execute(ctx context.Context, step *scenario.Step) (runs.Step, error) {
 	wasOver, opened := r.over(ctx), r.opening
-	executor, err := r.executor(ctx, step.Type.Browser())
+	executor, err := r.executor(ctx, familyOf(step.Type))
 	if err != nil {
+		return runs.Step{}, err
+	}
+	if err := r.handOver(ctx, familyOf(step.Type)); err != nil {
 		return runs.Step{}, err
 	}
 	end := r.end()
@@ -260,8 +302,9 @@ func (r *run) execute(ctx context.Context, step *scenario.Step) (runs.Step, erro
 	defer cancel()
 	began := time.Now()
 	done, err := executor.Step(stepCtx, step, r.scope)
+	done.StartedMS = r.since(began)
 	r.access.Judge(step.ID, began, time.Now())
-	if (err != nil || done.State == runs.StepFailed) && errors.Is(ctx.Err(), context.Canceled) {
+	if (err != nil || done.State == runs.StepFailed && !isLeak(&done)) && errors.Is(ctx.Err(), context.Canceled) {
 		// Whatever the step says, it was we who stopped it.
 		err = fault(runs.ClassProbe, "stopped in mid-run: the probe is shutting down")
 	}
@@ -269,14 +312,11 @@ func (r *run) execute(ctx context.Context, step *scenario.Step) (runs.Step, erro
 }
 
 // executor returns the open session for the kind of step, opening it first if need be.
-func (r *run) executor(ctx context.Context, browser bool) (Executor, error) {
-	if e, ok := r.executors[browser]; ok {
+func (r *run) executor(ctx context.Context, of family) (Executor, error) {
+	if e := r.executors[of]; e != nil {
 		return e, nil
 	}
-	open := r.access.HTTP
-	if browser {
-		open = r.access.Browser
-	}
+	open := [families]func(context.Context) (Executor, error){ofBrowser: r.access.Browser, ofHTTP: r.access.HTTP, ofBare: r.access.Bare}[of]
 	// The session outlives the step that opens it; Close ends it.
 	began := time.Now()
 	e, err := open(context.WithoutCancel(ctx))
@@ -284,13 +324,15 @@ func (r *run) executor(ctx context.Context, browser bool) (Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.executors[browser] = e
-	return e, nil
+	r.executors[of] = e
+	return e, r.watch(e)
 }
 
 // account lets a step's outcome bear on the run's. The first failure is the run's cause.
 func (r *run) account(done *runs.Step, step *scenario.Step) {
 	switch {
+	case isLeak(done):
+		r.expose(done)
 	case done.State == runs.StepFailed && step.Optional:
 		r.degrade(step.ID, "optional step failed: "+done.Cause.Detail)
 	case done.State == runs.StepFailed && r.result.State != runs.StateFailed && r.fault == nil:
@@ -310,11 +352,7 @@ func (r *run) degrade(step, detail string) {
 
 // finish closes the sessions and the network, and completes the result.
 func (r *run) finish() {
-	for _, browser := range []bool{true, false} {
-		if e, ok := r.executors[browser]; ok {
-			r.add(e.Close())
-		}
-	}
+	r.closeSessions()
 	r.result.Link = r.access.Close()
 	r.judgeLink()
 	if r.result.State == "" {
@@ -324,8 +362,19 @@ func (r *run) finish() {
 		r.result = invalidate(r.result, r.fault)
 	}
 	r.result.DurationMS = math.Round(r.result.DurationMS*1000) / 1000
+	r.result.Review()
 	r.result.Summarise()
 	r.redact()
+}
+
+// closeSessions ends what is open, and keeps what came of it.
+func (r *run) closeSessions() {
+	for i, e := range r.executors {
+		if e != nil {
+			r.add(e.Close())
+			r.executors[i] = nil
+		}
+	}
 }
 
 // add puts what came of a session into the result.
@@ -369,6 +418,7 @@ func (r *run) judgeLink() {
 			received, link.Down.Bytes-link.Down.CalibrationBytes))
 	}
 	switch {
+	case r.leaked(): // which no link makes undone
 	case link.Verdict == runs.OffProfile && r.fault == nil:
 		r.fault = fault(runs.ClassLinkOffProfile, "network %s: %s", link.Profile, strings.Join(link.Misses, "; "))
 		r.result.Cause = nil
@@ -419,6 +469,7 @@ func (r *run) redact() {
 		request.RedirectedTo = r.scope.Redact(request.RedirectedTo)
 		request.Error = r.scope.Redact(request.Error)
 		request.ServedRegion = r.scope.Redact(request.ServedRegion) // what a header of the target says
+		request.PoP = r.scope.Redact(request.PoP)
 	}
 	for i := range r.result.Navigations {
 		r.result.Navigations[i].URL = r.scope.Redact(r.result.Navigations[i].URL)

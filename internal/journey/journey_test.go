@@ -81,6 +81,7 @@ func (a *access) open(e Executor) (Executor, error) {
 
 func (a *access) HTTP(context.Context) (Executor, error)    { return a.open(a.http) }
 func (a *access) Browser(context.Context) (Executor, error) { return a.open(a.browser) }
+func (a *access) Bare(context.Context) (Executor, error)    { return a.open(nil) }
 
 func (a *access) Judge(step string, from, to time.Time) {
 	a.judged = append(a.judged, step+" "+to.Sub(from).String())
@@ -247,7 +248,7 @@ func waits(ctx context.Context) (runs.Step, error) {
 	began := time.Now()
 	<-ctx.Done()
 	return runs.Step{
-		State: runs.StepFailed, DurationMS: milliseconds(time.Since(began)), Cause: &runs.Cause{Class: runs.ClassTimeout, Detail: "waiting"},
+		State: runs.StepFailed, DurationMS: runs.Milliseconds(time.Since(began)), Cause: &runs.Cause{Class: runs.ClassTimeout, Detail: "waiting"},
 	}, nil
 }
 

@@ -52,6 +52,7 @@ type account struct {
 	samples         []sample
 	cache           map[cachestate.State]int64
 	served          map[served]int64
+	edge            edge
 	last            *runs.Cause
 	lastSlot        time.Time
 }
@@ -80,6 +81,7 @@ func newAccount(c scenario.Combination) *account {
 		classes:     map[runs.Class]int64{},
 		cache:       map[cachestate.State]int64{},
 		served:      map[served]int64{},
+		edge:        newEdge(),
 	}
 }
 
@@ -157,10 +159,12 @@ func (a *account) measure(r *runs.Result) {
 		}
 		by := served{region: region, expected: region == a.expectedRegion()}
 		if _, ok := a.served[by]; !ok && len(a.served) >= maxServed {
-			by.region = "other"
+			by.region = runs.OtherLabel
+			a.edge.overflow["served"]++
 		}
 		a.served[by]++
 	}
+	a.edge.result(r, a.expectedRegion())
 }
 
 // sample keeps a duration. The bound is enforced with slack, so that it costs little: the oldest go in bulk.
@@ -184,6 +188,7 @@ func (a *account) forget(now time.Time) {
 			delete(a.slots, at)
 		}
 	}
+	a.edge.forget(now)
 	day := now.Add(-24 * time.Hour)
 	a.samples = slices.DeleteFunc(a.samples, func(s sample) bool { return s.slot.Before(day) })
 }

@@ -40,7 +40,8 @@ func (l *Ledger) Define(scenarios []scenario.Scenario) {
 			a := l.account(c)
 			a.budget = newBudget(s, c)
 			a.routing = s.Routing
-			a.schedule = s.Schedule
+			a.edge.define(s)
+			a.schedule = s.Timetable()
 			a.defined = true
 		}
 	}
@@ -249,5 +250,5 @@ func newBudget(s *scenario.Scenario, c scenario.Combination) budget {
 	if !ok {
 		return budget{}
 	}
-	return budget{objective: o.Objective, window: o.Window, planned: s.Schedule.Count(c, time.Duration(o.Window))}
+	return budget{objective: o.Objective, window: o.Window, planned: s.Timetable().Count(c, time.Duration(o.Window))}
 }

@@ -55,6 +55,7 @@ func (a *account) row(now time.Time) runs.Account {
 		row.Served = append(row.Served, runs.Served{Region: by.region, Expected: by.expected, Requests: n})
 	}
 	slices.SortFunc(row.Served, func(a, b runs.Served) int { return compare(a.Region, b.Region) })
+	a.edge.row(&row, now)
 	if a.budget.objective != 0 {
 		counts, _ := a.history.Window(now, a.budget.window)
 		row.Budget = &runs.Budget{

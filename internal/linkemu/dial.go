@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http/httptrace"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -15,10 +16,11 @@ import (
 	"lastmile/internal/shortage"
 )
 
-// DialContext connects across the network ("tcp" to host:port), as net.Dialer's method of that name does, and calls the DNS and connect
-// hooks of the httptrace.ClientTrace in ctx. Errors are a *runs.BlockedError, a *net.DNSError, or a *net.OpError around an errno.
+// DialContext connects across the network ("tcp" to host:port; "tcp4" and "tcp6" to addresses of one family only), as net.Dialer's method
+// of that name does, and calls the DNS and connect hooks of the httptrace.ClientTrace in ctx. Errors are a *runs.BlockedError, a
+// *net.DNSError, which that no address is of the family is too, or a *net.OpError around an errno.
 func (n *Network) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	if network != "tcp" {
+	if network != "tcp" && network != "tcp4" && network != "tcp6" {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network)}
 	}
 	host, portText, err := net.SplitHostPort(address)
@@ -29,7 +31,7 @@ func (n *Network) DialContext(ctx context.Context, network, address string) (net
 	if err != nil {
 		return nil, &net.AddrError{Err: "invalid port", Addr: address}
 	}
-	c, err := n.connect(ctx, host, uint16(port))
+	c, err := n.connect(ctx, network, host, uint16(port))
 	if err != nil {
 		return nil, err
 	}
@@ -50,23 +52,39 @@ func (c *conn) LocalAddr() net.Addr { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
 
 // connect looks a host up and connects to one of its addresses, and keeps record of it.
-func (n *Network) connect(ctx context.Context, host string, port uint16) (*conn, error) {
+func (n *Network) connect(ctx context.Context, network, host string, port uint16) (*conn, error) {
 	record := &runs.Connection{Network: "tcp", Host: host, Port: port, Start: time.Now()}
 	n.begin(record)
-	c, err := n.attempt(ctx, record)
+	c, err := n.attempt(ctx, network, record)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		n.note(func() { record.Failure = causeOf(err) })
 	}
 	return c, err
 }
 
-func (n *Network) attempt(ctx context.Context, record *runs.Connection) (*conn, error) {
+func (n *Network) attempt(ctx context.Context, network string, record *runs.Connection) (*conn, error) {
 	addresses, err := n.addresses(ctx, record.Host, record)
+	if err == nil {
+		addresses, err = ofFamily(network, record.Host, addresses)
+	}
 	if err != nil {
 		return nil, err
 	}
 	n.note(func() { record.ConnectStart = time.Now() })
 	return n.race(ctx, addresses, record)
+}
+
+// ofFamily returns the addresses of a host that a network such as "tcp4" may use.
+func ofFamily(network, host string, all []netip.Addr) ([]netip.Addr, error) {
+	if network == "tcp" {
+		return all, nil
+	}
+	family := network[len(network)-1:]
+	some := slices.DeleteFunc(slices.Clone(all), func(a netip.Addr) bool { return a.Unmap().Is4() != (family == "4") })
+	if len(some) == 0 {
+		return nil, &net.DNSError{Name: host, Err: "no IPv" + family + " address", IsNotFound: true}
+	}
+	return some, nil
 }
 
 // nextAddress is how long an address has before the next one is tried beside it (RFC 8305, section 8).
@@ -206,6 +224,15 @@ func (n *names) known(host string) (*name, bool) {
 		return found, true
 	default:
 		return nil, false
+	}
+}
+
+// Forget makes the next look-up of a host ask DNS, although the run knows the answer.
+func (n *Network) Forget(host string) {
+	if _, ok := n.names.known(host); ok {
+		n.names.mu.Lock()
+		defer n.names.mu.Unlock()
+		delete(n.names.all, host)
 	}
 }
 

@@ -414,3 +414,49 @@ func TestGatewayEnforces(t *testing.T) {
 		t.Errorf("got %d attempts blocked, want 2", link.Blocked)
 	}
 }
+
+// A dial may be of one family of addresses only, and a name that was looked up is asked for again once it is forgotten.
+func TestFamiliesAndForgottenNames(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	z := &zone{hosts: map[string]string{"example.com": "127.0.0.1"}}
+	for _, profile := range []netprofile.Profile{{Name: netprofile.None}, far(10 * time.Millisecond)} {
+		z.queries.Store(0)
+		n := open(t, profile, Options{resolver: z.resolver(t)}, "example.com")
+		_, port, _ := net.SplitHostPort(listener.Addr().String())
+		dial := func(network string) error {
+			c, err := n.DialContext(t.Context(), network, "example.com:"+port)
+			if err == nil {
+				_ = c.Close()
+			}
+			return err
+		}
+		for _, network := range []string{"tcp", "tcp4"} {
+			if err := dial(network); err != nil {
+				t.Errorf("%s: got %v, want a connection", network, err)
+			}
+		}
+		var lookup *net.DNSError
+		if err := dial("tcp6"); !errors.As(err, &lookup) || lookup.Err != "no IPv6 address" || lookup.Name != "example.com" {
+			t.Errorf("got %v, want that there is no address of the family", err)
+		}
+		records := n.Connections()
+		if last := records[len(records)-1]; last.Failure == nil || last.Failure.Class != runs.ClassDNS || last.Remote.IsValid() {
+			t.Errorf("got record %+v, want a failure of DNS and no dial", last)
+		}
+		if err := dial("udp"); err == nil {
+			t.Error("got a connection of udp, want an error")
+		}
+		if asked := z.queries.Load(); asked != 1 {
+			t.Errorf("got %d questions, want one for all dials", asked)
+		}
+		n.Forget("example.com")
+		n.Forget("other.example")
+		if err := dial("tcp4"); err != nil || z.queries.Load() != 2 {
+			t.Errorf("got %v and %d questions, want another", err, z.queries.Load())
+		}
+	}
+}

@@ -101,7 +101,7 @@ func (n *Network) connectFor(client relay.Kernel, host string, port uint16) (*co
 			cancel()
 		}
 	}()
-	target, err := n.connect(ctx, host, port)
+	target, err := n.connect(ctx, "tcp", host, port)
 	_ = client.SetReadDeadline(time.Now()) // fails only on a closed one
 	<-watched
 	_ = client.SetReadDeadline(time.Time{})

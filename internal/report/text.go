@@ -20,6 +20,7 @@ func Text(w io.Writer, r *runs.Result) {
 	if r.Cause != nil {
 		fmt.Fprintf(w, "  cause: %s: %s\n", r.Cause.Class, plain(r.Cause.Detail))
 	}
+	printReplication(w, r.Replication)
 	fmt.Fprintf(w, "  %d requests, CDN cache %d hits, %d misses\n", len(r.Requests), r.Cache.Hits, r.Cache.Misses)
 	printLink(w, &r.Link)
 	for _, reason := range r.Tainted {
@@ -43,6 +44,27 @@ func printArtefacts(w io.Writer, r *runs.Result) {
 	if r.ArtefactError != "" {
 		fmt.Fprintf(w, "  not kept: %s\n", plain(r.ArtefactError))
 	}
+}
+
+// printReplication says what a run saw of a write. Of its reads only a few are among the run's requests.
+func printReplication(w io.Writer, p *runs.Replication) {
+	if p == nil {
+		return
+	}
+	switch {
+	case p.LagMS != nil:
+		fmt.Fprintf(w, "  written in %s, visible %.0f ms later (± %.0f ms)", p.From, *p.LagMS, p.ErrorMS)
+	case p.Lost:
+		fmt.Fprintf(w, "  written in %s, and lost", p.From)
+	case !p.WrittenAt.IsZero():
+		fmt.Fprintf(w, "  written in %s", p.From)
+	default:
+		fmt.Fprintf(w, "  nothing written in %s", p.From)
+	}
+	if p.Looks > 0 {
+		fmt.Fprintf(w, "; %d reads, %d stale, %d backwards", p.Looks, p.StaleReads, p.Backwards)
+	}
+	fmt.Fprintln(w)
 }
 
 // printLink says which network the run went over, and what that was measured to be.

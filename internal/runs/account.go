@@ -39,6 +39,13 @@ type Account struct {
 	Tainted     int64 // measured on a machine or in a browser whose times are not to be trusted: not in Latency
 	Cache       map[cachestate.State]int64
 	Served      []Served
+	Lookups     []Lookups
+	Ages        []Ages
+	Routed      Routed
+	Recent      map[time.Duration]Routed  // by window: see LatencyWindows
+	Exposed     int64                     // answers that a shared cache ought not to have given
+	Overflow    map[string]int64          // answers that are counted as other since there are too many names, by label: pop, served
+	Indicators  []Indicator               // of objectives with sli cache-hit or routing
 	Latency     map[time.Duration]Latency // by window: see LatencyWindows
 	Budget      *Budget                   // nil where the scenario has no availability objective
 	Last        *Cause                    // of the newest run that did not simply pass

@@ -33,6 +33,8 @@ type Assignment struct {
 	StartBy  time.Time          `json:"start_by"` // a run that has not started by then must not start
 	Deadline time.Time          `json:"deadline"` // a run that has not ended by then is stopped
 	Trigger  Trigger            `json:"trigger"`
+
+	TraceID string `json:"-"` // of the run under way, W3C Trace Context: the probe makes it; "" = its requests bear none
 }
 
 // NewAssignment orders the scheduled run of a combination at a slot.
@@ -74,6 +76,9 @@ func (a *Assignment) Check() error {
 	}
 	if problems := a.Network.Validate(); len(problems) > 0 {
 		return fmt.Errorf("check assignment %s: network %w", a.RunID, problems[0])
+	}
+	if s := &a.Scenario; s.Kind == scenario.KindReplication && (s.Replication == nil || len(s.Replication.Write) == 0) {
+		return fmt.Errorf("check assignment %s: got kind %s without what is to be written", a.RunID, s.Kind)
 	}
 	if len(a.Scenario.Steps) == 0 {
 		return fmt.Errorf("check assignment %s: got no steps, want at least one", a.RunID)

@@ -30,7 +30,10 @@ type Result struct {
 	Dropped    int       `json:"requests_dropped,omitempty"` // requests left out so that the result fits a message; counts and steps include them
 	Cache      Cache     `json:"cache"`
 	Link       Link      `json:"link"`
+	TraceID    string    `json:"trace_id,omitempty"` // W3C Trace Context, as sent in traceparent
 
+	Replication   *Replication     `json:"replication,omitempty"`
+	Clock         *Clock           `json:"clock,omitempty"`       // the probe's, where its offset is known
 	Navigations   []Navigation     `json:"navigations,omitempty"` // of the browser, in order
 	Console       []ConsoleMessage `json:"console,omitempty"`     // warnings and errors of pages, uncaught exceptions included; bounded
 	Artefacts     []Artefact       `json:"artefacts,omitempty"`
@@ -48,6 +51,24 @@ type Navigation struct {
 	Vitals    Vitals  `json:"vitals"`     // as they were when the next navigation began, or the run ended
 
 	StartedAt time.Time `json:"-"`
+}
+
+// Replication is what a run of kind replication found.
+type Replication struct {
+	From       string    `json:"from"`                  // the region that wrote
+	WrittenAt  time.Time `json:"written_at"`            // when the write was acknowledged, by the writer's clock as corrected by its offset
+	LagMS      *float64  `json:"lag_ms,omitempty"`      // from then until a read saw it, clocks corrected; nil for the writer, and where it was never seen
+	ErrorMS    float64   `json:"error_ms,omitempty"`    // how far off LagMS may be: both clocks' errors, and the time from one look to the next
+	Looks      int       `json:"looks,omitempty"`       // reads in all
+	StaleReads int       `json:"stale_reads,omitempty"` // of those, that did not see the write yet
+	Backwards  int       `json:"backwards,omitempty"`   // of those, that no longer saw it after one had
+	Lost       bool      `json:"lost,omitempty"`        // no read saw it within the run's time
+}
+
+// Clock is how a probe's clock compares with the hub's.
+type Clock struct {
+	OffsetMS float64 `json:"offset_ms"` // to be added to the probe's time
+	ErrorMS  float64 `json:"error_ms"`  // at most so far off
 }
 
 // ConsoleMessage is what a page said on its console.
@@ -117,13 +138,14 @@ type Step struct {
 	Type       scenario.StepType `json:"type"`
 	State      StepState         `json:"state"`
 	Cause      *Cause            `json:"cause,omitempty"`
+	StartedMS  float64           `json:"started_ms,omitempty"` // since the run's start
 	DurationMS float64           `json:"duration_ms"`          // time the user waits; look-up and settling not included
 	SettledMS  *float64          `json:"settled_ms,omitempty"` // until the page was quiet, where it was watched
 	Requests   int               `json:"requests"`
 	Bytes      int64             `json:"bytes"`
 	Selector   string            `json:"selector,omitempty"` // the alternative that won
 	Vitals     *Vitals           `json:"vitals,omitempty"`
-	Attempts   int               `json:"attempts,omitempty"` // polls, where the step polls
+	Attempts   int               `json:"attempts,omitempty"` // where the step polls or retries
 	Warnings   []string          `json:"warnings,omitempty"` // breached budgets, and what the step asked for in vain
 	Skipped    SkipReason        `json:"skipped,omitempty"`  // why, where State is skipped
 	Pictures   []Picture         `json:"-"`                  // for the artefacts: they do not travel with the result
@@ -180,6 +202,10 @@ type Request struct {
 	BrowserCache string            `json:"browser_cache,omitempty"` // memory, disk, prefetch, service-worker; "" = from the network
 	Cache        cachestate.Result `json:"cache"`
 	ServedRegion string            `json:"served_region,omitempty"`
+	PoP          string            `json:"pop,omitempty"`     // the CDN's point of presence, as it names it
+	Warm         bool              `json:"warm,omitempty"`    // the run had asked for this before
+	Exposed      string            `json:"exposed,omitempty"` // why a shared cache ought not to have answered this
+	SpanID       string            `json:"span_id,omitempty"` // W3C Trace Context, as sent in traceparent
 	Error        string            `json:"error,omitempty"`
 	StartedMS    float64           `json:"started_ms"`              // since the run's start
 	Type         string            `json:"type,omitempty"`          // browser: document, script, image, fetch, websocket, ...

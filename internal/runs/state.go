@@ -95,7 +95,9 @@ const (
 	ClassAssertion   Class = "assertion"
 	ClassScript      Class = "script" // the page or the protocol did something unexpected
 	ClassBlockedHost Class = "blocked_host"
-	ClassBudget      Class = "budget" // degraded only
+	ClassCacheLeak   Class = "cache_leak"  // one user was shown what is another's
+	ClassReplication Class = "replication" // a write was lost, or a read went back behind it
+	ClassBudget      Class = "budget"      // degraded only
 
 	ClassBrowserCrash   Class = "browser_crash"
 	ClassBrowserHang    Class = "browser_hang"
@@ -108,7 +110,7 @@ const (
 func Classes() []Class {
 	return []Class{
 		ClassDNS, ClassConnect, ClassTLS, ClassTimeout, ClassHTTP4xx, ClassHTTP5xx, ClassAssertion, ClassScript, ClassBlockedHost,
-		ClassBudget, ClassBrowserCrash, ClassBrowserHang, ClassLinkOffProfile, ClassOverloaded, ClassProbe,
+		ClassCacheLeak, ClassReplication, ClassBudget, ClassBrowserCrash, ClassBrowserHang, ClassLinkOffProfile, ClassOverloaded, ClassProbe,
 	}
 }
 

@@ -66,6 +66,7 @@ type Heartbeat struct {
 	Spooled  int       `json:"spooled"` // results not yet acknowledged by the hub
 	Browser  bool      `json:"browser"` // whether it has a Chromium
 	Rejected int64     `json:"rejected"`
+	Clock    *Clock    `json:"clock,omitempty"` // the probe's, where its offset is known
 }
 
 // HeartbeatReply is the coordinator's answer.
@@ -81,7 +82,8 @@ type ProbeStatus struct {
 	Version     string
 	Up          bool
 	LastSeen    time.Time
-	ClockOffset time.Duration // the probe's clock less ours; includes one way of the network
+	ClockOffset time.Duration // the probe's clock less ours
+	ClockError  time.Duration // how far off that may be; 0 = not known, and ClockOffset includes one way of the network
 	Slots       int
 	Running     int
 	Spooled     int

@@ -151,6 +151,24 @@ func BuiltIn() []string { return []string{"region", "network", "run.id", "expect
 
 // Scope makes the variables at the start of a run of the scenario. secrets must hold a value for each name the scenario lists.
 func (s *Scenario) Scope(c Combination, runID string, secrets map[string]vars.Secret) *vars.Scope {
+	listed := map[string]vars.Secret{}
+	for _, name := range s.Secrets {
+		if secret, ok := secrets[name]; ok {
+			listed[name] = secret
+		}
+	}
+	return vars.NewScope(s.values(c, runID), listed)
+}
+
+// Move gives the variables the values that they have in another region.
+func (s *Scenario) Move(scope *vars.Scope, c Combination, runID string) {
+	for name, value := range s.values(c, runID) {
+		scope.Set(name, value)
+	}
+}
+
+// values are the variables that are known before a run's first step, but for its secrets.
+func (s *Scenario) values(c Combination, runID string) map[string]string {
 	values := map[string]string{
 		"region":          c.Region,
 		"network":         c.Network,
@@ -163,11 +181,5 @@ func (s *Scenario) Scope(c Combination, runID string, secrets map[string]vars.Se
 	for name, value := range s.RegionVars[c.Region] {
 		values["vars."+name] = string(value)
 	}
-	listed := map[string]vars.Secret{}
-	for _, name := range s.Secrets {
-		if secret, ok := secrets[name]; ok {
-			listed[name] = secret
-		}
-	}
-	return vars.NewScope(values, listed)
+	return values
 }

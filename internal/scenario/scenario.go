@@ -22,8 +22,15 @@ const AllRegions = "all"
 // Kind tells what a scenario is. The zero value means KindJourney.
 type Kind string
 
-// KindJourney is an ordinary list of steps run in order.
-const KindJourney Kind = "journey"
+// The kinds of scenarios.
+const (
+	KindJourney     Kind = "journey"     // an ordinary list of steps run in order
+	KindReplication Kind = "replication" // how long until a write in one region can be read in the others
+	KindCacheLeak   Kind = "cache-leak"  // whether one user is shown what is another's
+)
+
+// Kinds lists the kinds in documentation order.
+func Kinds() []Kind { return []Kind{KindJourney, KindReplication, KindCacheLeak} }
 
 // Engine is the Chromium build that runs browser steps. The zero value means EngineShell.
 type Engine string
@@ -58,6 +65,8 @@ type Scenario struct {
 	Secrets     []string                   `json:"secrets,omitempty"`
 	AllowHosts  []string                   `json:"allowHosts,omitempty"`
 	Steps       []Step                     `json:"steps"`
+	Replication *Replication               `json:"replication,omitempty"` // KindReplication
+	Identities  []Identity                 `json:"identities,omitempty"`  // KindCacheLeak
 	Routing     *Routing                   `json:"routing,omitempty"`
 	SLOs        []SLO                      `json:"slos,omitempty"`
 	Alerts      Alerts                     `json:"alerts,omitzero"`
@@ -91,10 +100,15 @@ type Artefacts struct {
 	Mask       Strings `json:"mask,omitempty"` // selectors of what no picture may show; fields with secrets and passwords never show
 }
 
-// Routing says which region ought to have served each probe region, and in which response header the backend names it.
+// Routing says which region ought to have served each probe region, and how to tell which one did: by what an answer says in a header or in
+// its body (of http steps), or by the address that the host's name led to. Exactly one of Header, JSON, Regex and Addresses is set.
 type Routing struct {
-	Header string            `json:"header"`
-	Expect map[string]string `json:"expect"` // probe region -> serving region
+	Header    string              `json:"header,omitempty"`    // of a response
+	JSON      string              `json:"json,omitempty"`      // JSONPath into the body
+	Regex     string              `json:"regex,omitempty"`     // over the body: its first group
+	Addresses map[string][]string `json:"addresses,omitempty"` // serving region -> its networks (CIDR)
+	Match     string              `json:"match,omitempty"`     // URL glob of the requests that count; empty = all that tell
+	Expect    map[string]string   `json:"expect,omitempty"`    // probe region -> serving region; absent = its own
 }
 
 // SLI names what an objective counts. The zero value means SLIAvailability.
@@ -106,7 +120,13 @@ const (
 	SLILatency      SLI = "latency"
 	SLICacheHit     SLI = "cache-hit"
 	SLIRouting      SLI = "routing"
+	SLIFreshness    SLI = "freshness" // KindReplication: the write was visible within its threshold
 )
+
+// SLIs lists the service level indicators in documentation order.
+func SLIs() []SLI {
+	return []SLI{SLIAvailability, SLILatency, SLICacheHit, SLIRouting, SLIFreshness}
+}
 
 // SLO is one service level objective of a scenario.
 type SLO struct {
@@ -159,7 +179,7 @@ func (s *Scenario) Resolve(fleet Fleet) {
 
 // NeedsBrowser reports whether any step needs Chromium.
 func (s *Scenario) NeedsBrowser() bool {
-	return slices.ContainsFunc(s.Steps, func(st Step) bool { return st.Type.Browser() })
+	return slices.ContainsFunc(s.Steps, func(st Step) bool { return st.Type.Browser() }) // a replication's write steps need none
 }
 
 // Pool names the kind of worker that can run the scenario: "browser" or "http".
@@ -197,6 +217,14 @@ func (s *Scenario) Lead() time.Duration {
 		return 0
 	}
 	return min(s.Schedule.Period()/2, browserLead)
+}
+
+// Timetable is the schedule as the scenario keeps it: what writes and what reads in a replication have their slots at the same time,
+// whatever their region.
+func (s *Scenario) Timetable() Schedule {
+	out := s.Schedule
+	out.together = s.Kind == KindReplication
+	return out
 }
 
 // Revision is a short hash of the whole definition: two scenarios with the same revision run the same journey.

@@ -17,9 +17,10 @@ import (
 // In a zone with daylight saving a cron time that the clock skips or repeats is skipped or repeated, as in cron itself; slots
 // are keyed by their UTC instant, so a repeated local time is still two different slots.
 type Schedule struct {
-	text  string
-	every time.Duration // zero for cron expressions
-	spec  cron.Schedule
+	text     string
+	every    time.Duration // zero for cron expressions
+	spec     cron.Schedule
+	together bool // whether the regions of a scenario share their slots
 }
 
 // WantSchedule says in words what a schedule may be.
@@ -107,9 +108,9 @@ func (s Schedule) Period() time.Duration {
 func (s Schedule) Next(c Combination, t time.Time) time.Time {
 	switch {
 	case s.every > 0:
-		return nextEvery(s.every, spread(c, s.every), t)
+		return nextEvery(s.every, s.spread(c, s.every), t)
 	case s.spec != nil:
-		shift := spread(c, time.Minute)
+		shift := s.spread(c, time.Minute)
 		at := s.spec.Next(t.UTC().Add(-shift))
 		if at.IsZero() {
 			return at
@@ -152,7 +153,10 @@ func nextEvery(every, phase time.Duration, t time.Time) time.Time {
 }
 
 // spread maps a combination to a fixed offset in [0, within), in whole seconds.
-func spread(c Combination, within time.Duration) time.Duration {
+func (s Schedule) spread(c Combination, within time.Duration) time.Duration {
+	if s.together {
+		c.Region = ""
+	}
 	sum := sha256.Sum256([]byte(c.Scenario + "\x00" + c.Region + "\x00" + c.Network))
 	seconds := uint64(within / time.Second)
 	return time.Duration(binary.BigEndian.Uint64(sum[:8])%seconds) * time.Second

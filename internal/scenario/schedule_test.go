@@ -103,7 +103,7 @@ func localTimes(t *testing.T, schedule string, from, to string) []string {
 	}
 	c := Combination{Scenario: "a", Region: "eu", Network: "none"}
 	s := mustSchedule(t, "CRON_TZ=Europe/Berlin "+schedule)
-	shift := spread(c, time.Minute)
+	shift := Schedule{}.spread(c, time.Minute)
 	var out []string
 	for _, at := range s.Slots(c, utc(t, from).Add(shift), utc(t, to).Add(shift), 100) {
 		out = append(out, at.Add(-shift).In(berlin).Format("02 15:04 MST"))
@@ -178,9 +178,9 @@ func TestSpread(t *testing.T) {
 			t.Errorf("%s: got %d to %d scenarios per second, want all near 17", text, fewest, most)
 		}
 	}
-	a := spread(Combination{Scenario: "a", Region: "us", Network: "3g"}, time.Hour)
+	a := Schedule{}.spread(Combination{Scenario: "a", Region: "us", Network: "3g"}, time.Hour)
 	for _, other := range []Combination{{"b", "us", "3g"}, {"a", "eu", "3g"}, {"a", "us", "2g"}} {
-		if spread(other, time.Hour) == a {
+		if (Schedule{}).spread(other, time.Hour) == a {
 			t.Errorf("%v has the offset of another combination, %s", other, a)
 		}
 	}
@@ -243,4 +243,26 @@ func FuzzParseSchedule(f *testing.F) {
 			at = next
 		}
 	})
+}
+
+// What writes and what reads in a replication does so at the same time; other runs are spread over their regions.
+func TestTimetable(t *testing.T) {
+	for _, text := range []string{"@every 10m", "*/5 * * * *"} {
+		schedule, err := ParseSchedule(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		us, eu := Combination{"shop", "us", "3g"}, Combination{"shop", "eu", "3g"}
+		plain := Scenario{Schedule: schedule}
+		if a, b := plain.Timetable().Next(us, epoch), plain.Timetable().Next(eu, epoch); a.Equal(b) {
+			t.Errorf("%s: got %s in both regions, want them apart", text, a)
+		}
+		pair := Scenario{Schedule: schedule, Kind: KindReplication}
+		if a, b := pair.Timetable().Next(us, epoch), pair.Timetable().Next(eu, epoch); !a.Equal(b) || !a.After(epoch) {
+			t.Errorf("%s: got slots at %s and %s, want them at the same time", text, a, b)
+		}
+		if other := (Combination{"shop", "us", "none"}); pair.Timetable().Next(us, epoch).Equal(pair.Timetable().Next(other, epoch)) {
+			t.Errorf("%s: got two networks at the same time, want them apart", text)
+		}
+	}
 }

@@ -22,10 +22,20 @@ const (
 	StepWaitForExpression StepType = "waitForExpression"
 	StepCustom            StepType = "customStep"
 	StepHTTP              StepType = "http"
+	StepTCP               StepType = "tcp"
+	StepTLS               StepType = "tls"
+	StepDNS               StepType = "dns"
+	StepGRPC              StepType = "grpc"
+	StepWebSocket         StepType = "websocket"
 )
 
 // Browser reports whether the step runs in Chromium.
-func (t StepType) Browser() bool { return t != StepHTTP }
+func (t StepType) Browser() bool { return t != StepHTTP && !t.Bare() }
+
+// Bare reports whether the step speaks a protocol other than HTTP, without a browser.
+func (t StepType) Bare() bool {
+	return t == StepTCP || t == StepTLS || t == StepDNS || t == StepGRPC || t == StepWebSocket
+}
 
 // stepKeys are the keys of a type beyond those that any step may have.
 type stepKeys struct {
@@ -56,7 +66,15 @@ var keysOfSteps = []stepKeys{
 	{StepWaitForElement, []string{"selectors"}, append([]string{"operator", "count", "visible", "attributes", "properties"}, browserStep...)},
 	{StepWaitForExpression, []string{"expression"}, browserStep},
 	{StepCustom, []string{"name"}, append([]string{"parameters"}, browserStep...)},
-	{StepHTTP, []string{"url"}, []string{"method", "headers", "body", "json", "form", "followRedirects", "protocol", "poll"}},
+	{StepHTTP, []string{"url"}, []string{
+		"method", "headers", "body", "bodyBase64", "json", "form", "multipart", "auth", "clientCert", "followRedirects", "protocol", "ipVersion", "connection",
+		"retries", "poll",
+	}},
+	{StepTCP, []string{"address"}, []string{"send", "ipVersion"}},
+	{StepTLS, []string{"address"}, []string{"serverName", "clientCert", "ipVersion"}},
+	{StepDNS, []string{"name"}, []string{"record", "server"}},
+	{StepGRPC, []string{"address"}, []string{"service", "tls", "serverName", "clientCert", "headers", "ipVersion"}},
+	{StepWebSocket, []string{"url"}, []string{"headers", "send", "auth", "clientCert", "ipVersion"}},
 }
 
 // StepKeys returns the keys that a step of the type may have beyond the common ones, and those among them that it must have.
@@ -99,7 +117,7 @@ type Step struct {
 
 	Target         string          `json:"target,omitempty"` // "main" (default), or the URL of a popup or of a frame of another site
 	Frame          []int           `json:"frame,omitempty"`  // the way from the target's main frame down: which child, and so on
-	URL            string          `json:"url,omitempty"`    // navigate, http
+	URL            string          `json:"url,omitempty"`    // navigate, http, websocket
 	AssertedEvents []AssertedEvent `json:"assertedEvents,omitempty"`
 	Selectors      Selectors       `json:"selectors,omitempty"`
 
@@ -127,17 +145,32 @@ type Step struct {
 	Download          *float64          `json:"download,omitempty"` // emulateNetworkConditions, bytes/s; not applied: a run's network is its own
 	Upload            *float64          `json:"upload,omitempty"`
 	Latency           *float64          `json:"latency,omitempty"` // ms
-	Name              string            `json:"name,omitempty"`    // customStep, which does nothing
+	Name              string            `json:"name,omitempty"`    // customStep, which does nothing; dns: the name that is asked for
 	Parameters        any               `json:"parameters,omitempty"`
 
 	Method          string            `json:"method,omitempty"` // http; default GET
 	Headers         map[string]string `json:"headers,omitempty"`
-	Body            string            `json:"body,omitempty"` // raw body; at most one of body, json, form
-	JSON            any               `json:"json,omitempty"` // any YAML value; strings inside are templates
+	Body            string            `json:"body,omitempty"`       // text; at most one of body, bodyBase64, json, form, multipart
+	BodyBase64      string            `json:"bodyBase64,omitempty"` // bytes
+	JSON            any               `json:"json,omitempty"`       // any YAML value; strings inside are templates
 	Form            map[string]string `json:"form,omitempty"`
+	Multipart       []Part            `json:"multipart,omitempty"`
+	Auth            *Auth             `json:"auth,omitempty"`
+	ClientCert      *ClientCert       `json:"clientCert,omitempty"`
 	FollowRedirects *bool             `json:"followRedirects,omitempty"` // default true
 	Protocol        Protocol          `json:"protocol,omitempty"`        // http; "" = as an app does: HTTP/2 where the server has it, else HTTP/1.1
+	IPVersion       int               `json:"ipVersion,omitempty"`       // 4 or 6: addresses of no other family are tried; 0 = either
+	Connection      Connection        `json:"connection,omitempty"`      // http
+	Retries         int               `json:"retries,omitempty"`         // http: further attempts after one without an answer, or with a status of 5xx
 	Poll            *Poll             `json:"poll,omitempty"`
+
+	Address    string `json:"address,omitempty"`    // tcp, tls, grpc: host:port
+	Send       string `json:"send,omitempty"`       // tcp, websocket: what is sent first
+	ServerName string `json:"serverName,omitempty"` // tls, grpc: the name that the certificate is for; empty = the address's host
+	TLS        bool   `json:"tls,omitempty"`        // grpc
+	Service    string `json:"service,omitempty"`    // grpc: whose health is asked for; empty = the server's
+	Record     Record `json:"record,omitempty"`     // dns; default A
+	Server     string `json:"server,omitempty"`     // dns: host:port of the server that is asked; empty = the network's resolver
 }
 
 // MainTarget is the target of steps that name none: the page of the run.
@@ -213,16 +246,23 @@ type Extractor struct {
 	Expression string `json:"expression,omitempty"` // browser: JavaScript
 	JSON       string `json:"json,omitempty"`       // http: JSONPath (RFC 9535) into the body
 	Header     string `json:"header,omitempty"`     // http
-	Regex      string `json:"regex,omitempty"`      // alone on an http step: applied to the body
+	Cookie     string `json:"cookie,omitempty"`     // of the journey's jar, as it is sent to the step's URL
+	Expr       string `json:"expr,omitempty"`       // over the answer: see package answer
+	Regex      string `json:"regex,omitempty"`      // alone on a step without a page: applied to the body
 }
 
-// Assertion is one check. Exactly one subject is set. The comparators, of which at most one is set, apply to header, json, text and
-// expression, atLeast and atMost also to count; without one the subject must merely be there, and the expression be truthy.
+// Assertion is one check. Exactly one subject is set. The comparators, of which at most one is set, apply to header, json, cookie, text and
+// expression, atLeast and atMost also to count and measure; without one the subject must merely be there, and the expression be truthy.
 type Assertion struct {
 	Status         StatusSet `json:"status,omitempty"`         // the response's (navigate: the document's) status
 	Header         string    `json:"header,omitempty"`         // name of a response header
 	JSON           string    `json:"json,omitempty"`           // JSONPath into the body
 	Body           string    `json:"body,omitempty"`           // text that the body contains
+	Cookie         string    `json:"cookie,omitempty"`         // name of a cookie of the journey's jar, as it is sent to the step's URL
+	Expr           string    `json:"expr,omitempty"`           // expression over the answer (expr-lang), which must be true
+	Schema         any       `json:"schema,omitempty"`         // JSON Schema (draft 2020-12) that the body satisfies
+	Measure        Measure   `json:"measure,omitempty"`        // of the answer, compared as a number
+	CertDays       *int      `json:"certDays,omitempty"`       // days that the server's certificates still hold, at least
 	Cache          Strings   `json:"cache,omitempty"`          // CDN cache state, one of those listed
 	Title          string    `json:"title,omitempty"`          // glob over the page's title
 	URL            string    `json:"url,omitempty"`            // glob over the page's URL
@@ -262,6 +302,11 @@ func (a *Assertion) Subjects() []string {
 	add(a.Header != "", "header")
 	add(a.JSON != "", "json")
 	add(a.Body != "", "body")
+	add(a.Cookie != "", "cookie")
+	add(a.Expr != "", "expr")
+	add(a.Schema != nil, "schema")
+	add(a.Measure != "", "measure")
+	add(a.CertDays != nil, "certDays")
 	add(len(a.Cache) > 0, "cache")
 	add(a.Title != "", "title")
 	add(a.URL != "", "url")

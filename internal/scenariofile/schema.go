@@ -144,9 +144,13 @@ func textForms() map[reflect.Type]object {
 // requiredKeys are the keys that a mapping must have, by Go type. The scenario's and the steps' are where those are built.
 func requiredKeys() map[string][]string {
 	return map[string][]string{
-		"Routing":       {"header"},
 		"SLO":           {"name", "objective", "window"},
 		"Poll":          {"every", "for"},
+		"Part":          {"name"},
+		"Basic":         {"user", "password"},
+		"ClientCert":    {"cert", "key"},
+		"Replication":   {"from", "write", "pass", "visibleWithin"},
+		"Identity":      {"name", "canary"},
 		"AssertedEvent": {"type"},
 		"Geolocation":   {"latitude", "longitude"},
 	}
@@ -160,7 +164,11 @@ func enums() map[string]any {
 		"Artefacts.har":        when,
 		"Artefacts.filmstrip":  when,
 		"Scenario.apiVersion":  []string{scenario.APIVersion},
-		"Scenario.kind":        []scenario.Kind{scenario.KindJourney},
+		"Scenario.kind":        scenario.Kinds(),
+		"Step.connection":      []scenario.Connection{scenario.ConnectionKept, scenario.ConnectionFresh},
+		"Step.ipVersion":       []int{4, 6},
+		"Step.record":          scenario.Records(),
+		"Assertion.measure":    scenario.Measures(),
 		"Scenario.engine":      []scenario.Engine{scenario.EngineShell, scenario.EngineFull},
 		"Scenario.device":      scenario.Devices(),
 		"Step.type":            scenario.StepTypes(),
@@ -170,6 +178,6 @@ func enums() map[string]any {
 		"Step.button":          []string{"primary", "secondary", "auxiliary", "back", "forward"},
 		"Step.deviceType":      []string{"mouse", "pen", "touch"},
 		"AssertedEvent.type":   []string{"navigation"},
-		"SLO.sli":              []scenario.SLI{scenario.SLIAvailability, scenario.SLILatency, scenario.SLICacheHit, scenario.SLIRouting},
+		"SLO.sli":              scenario.SLIs(),
 	}
 }

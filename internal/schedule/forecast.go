@@ -63,7 +63,7 @@ func Forecasts(scenarios []scenario.Scenario, from time.Time, horizon time.Durat
 }
 
 func (f *Forecast) add(s *scenario.Scenario, c scenario.Combination, from time.Time, horizon time.Duration, starts map[time.Time]int) {
-	slots := s.Schedule.Slots(c, from, from.Add(horizon), maxForecast)
+	slots := s.Timetable().Slots(c, from, from.Add(horizon), maxForecast)
 	perMinute := float64(len(slots)) / horizon.Minutes()
 	f.RunsPerMinute += perMinute
 	if s.NeedsBrowser() {

@@ -386,7 +386,7 @@ func (s *Scheduler) queue(now time.Time, cursors map[string]*cursor) *agenda {
 				s.log.Error("unknown network, nothing of it is planned", "scenario", c.Scenario, "region", c.Region, "network", c.Network)
 				continue
 			}
-			if next := sc.Schedule.Next(c, from); !next.IsZero() {
+			if next := sc.Timetable().Next(c, from); !next.IsZero() {
 				*q = append(*q, entry{scenario: sc, combination: c, network: network, window: window, lead: lead, slot: next})
 			}
 		}
@@ -410,7 +410,7 @@ func (q *agenda) due(now time.Time) bool { return len(*q) > 0 && !(*q)[0].orderA
 // pop takes the earliest entry and puts the combination's next slot in its place.
 func (q *agenda) pop() entry {
 	e := (*q)[0]
-	if next := e.scenario.Schedule.Next(e.combination, e.slot); next.IsZero() {
+	if next := e.scenario.Timetable().Next(e.combination, e.slot); next.IsZero() {
 		heap.Pop(q)
 	} else {
 		(*q)[0].slot = next

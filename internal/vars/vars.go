@@ -95,15 +95,27 @@ func NewScope(values map[string]string, secrets map[string]Secret) *Scope {
 	for name, secret := range secrets {
 		scope.values["secrets."+name] = secret.Reveal()
 	}
-	// The longest first: where one secret begins another, redacting the short one would leave the tail of the long one.
-	longest := slices.SortedFunc(maps.Values(secrets), func(a, b Secret) int { return len(b) - len(a) })
-	for _, secret := range longest {
-		if secret != "" {
-			scope.secrets = append(scope.secrets, secret)
-			scope.redactors = append(scope.redactors, newRedactor(secret))
+	scope.Conceal(slices.Collect(maps.Values(secrets))...)
+	return scope
+}
+
+// Conceal makes secrets of what has turned out to be one while the run goes on: they are redacted from here on. They become no variables.
+func (s *Scope) Conceal(secrets ...Secret) {
+	all := slices.Clone(s.secrets)
+	for _, secret := range secrets {
+		if secret != "" && !slices.Contains(all, secret) {
+			all = append(all, secret)
 		}
 	}
-	return scope
+	if len(all) == len(s.secrets) {
+		return
+	}
+	// The longest first: where one secret begins another, redacting the short one would leave the tail of the long one.
+	slices.SortStableFunc(all, func(a, b Secret) int { return len(b) - len(a) })
+	s.secrets, s.redactors = all, nil
+	for _, secret := range all {
+		s.redactors = append(s.redactors, newRedactor(secret))
+	}
 }
 
 // Set gives a variable the value that a step extracted.
@@ -163,6 +175,20 @@ func (s *Scope) ExpandJSON(value any) (any, error) {
 // Secrets returns the secrets that the scope knows, the longest first: for who must find them where Redact cannot look. The caller
 // must not change the slice.
 func (s *Scope) Secrets() []Secret { return s.secrets }
+
+// Public returns the variables that have nothing of a secret in them, for languages that name them as values: those of the scenario by
+// their own name, vars.X as X, unless a step has extracted one of that name.
+func (s *Scope) Public() map[string]any {
+	out := make(map[string]any, len(s.values))
+	for name, value := range s.values {
+		own, declared := strings.CutPrefix(name, "vars.")
+		if _, taken := s.values[own]; declared && taken || strings.HasPrefix(name, "secrets.") || s.Redact(value) != value {
+			continue
+		}
+		out[own] = value
+	}
+	return out
+}
 
 // Secretive reports whether a template has the value of a secret in it. One that cannot be understood has not.
 func Secretive(template string) bool {

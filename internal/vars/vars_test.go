@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html"
 	"log/slog"
+	"maps"
 	"net/url"
 	"reflect"
 	"strconv"
@@ -267,5 +268,15 @@ func BenchmarkRedact(b *testing.B) { // a header of a HAR: some 20,000 of them i
 	b.ReportAllocs()
 	for b.Loop() {
 		scope.Redact(text)
+	}
+}
+
+func TestPublic(t *testing.T) {
+	s := NewScope(map[string]string{"region": "eu", "run.id": "r1", "vars.api": "v2", "vars.both": "declared", "vars.auth": "Basic " + "czNjcjN0LXZhbHVl"}, map[string]Secret{"KEY": "s3cr3t-value"})
+	s.Set("both", "extracted")
+	s.Set("echo", "got s3cr3t-value back")
+	want := map[string]any{"region": "eu", "run.id": "r1", "api": "v2", "both": "extracted"}
+	if got := s.Public(); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v: nothing of a secret, in no encoding", got, want)
 	}
 }

@@ -21,8 +21,8 @@ type Stats struct {
 	SpoolErrors   int64
 	Running       int
 	LastHeartbeat time.Time     // the last one that was answered
-	ClockOffset   time.Duration // our clock less the coordinator's, to within half of ClockError
-	ClockError    time.Duration // the round trip in which it was measured
+	ClockOffset   time.Duration // our clock less the coordinator's
+	ClockError    time.Duration // how far off that may be
 }
 
 // Stats returns a copy.
@@ -31,6 +31,9 @@ func (w *Worker) Stats() Stats {
 	defer w.mu.Unlock()
 	s := w.stats
 	s.Results = maps.Clone(s.Results)
+	if clock := w.clock(); clock != nil {
+		s.ClockOffset, s.ClockError = -clock.Offset(), clock.Uncertainty()
+	}
 	for _, under := range w.running {
 		if under {
 			s.Running++
@@ -116,7 +119,7 @@ func (w *Worker) heartbeat(ctx context.Context) {
 	hb := runs.Heartbeat{
 		Schema: runs.Schema, Region: w.opts.Region, Probe: w.opts.Probe, Version: w.opts.Version,
 		Slots: w.opts.BrowserSlots + w.opts.HTTPSlots, Running: w.news(), Spooled: w.spool.Pending(),
-		Browser: w.opts.BrowserSlots > 0, Rejected: w.Stats().Rejected,
+		Browser: w.opts.BrowserSlots > 0, Rejected: w.Stats().Rejected, Clock: w.clock(),
 	}
 	limited, cancel := context.WithTimeout(ctx, w.opts.Heartbeat)
 	defer cancel()
@@ -137,12 +140,24 @@ func (w *Worker) heartbeat(ctx context.Context) {
 	w.stats.LastHeartbeat = received
 	// The coordinator's clock was read somewhere within the round trip; its middle is the best guess (RFC 5905 does the same).
 	w.stats.ClockOffset = hb.SentAt.Add(trip / 2).Sub(reply.ReceivedAt)
-	w.stats.ClockError = trip
+	w.stats.ClockError = trip / 2
 	for _, id := range hb.Running { // what is done and has been told need not be told again
 		if !w.running[id] {
 			delete(w.running, id)
 		}
 	}
+}
+
+// clock is how our clock compares with the hub's; nil where that is not known but from heartbeats.
+func (w *Worker) clock() *runs.Clock {
+	if w.opts.Clock == nil {
+		return nil
+	}
+	clock, ok := w.opts.Clock()
+	if !ok {
+		return nil
+	}
+	return &clock
 }
 
 // news lists the runs under way and those begun and ended since the last answered heartbeat.

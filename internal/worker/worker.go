@@ -78,6 +78,8 @@ type Options struct {
 	Heartbeat    time.Duration     // default 5 s
 	Room         *admission.Room   // of this machine, shared by all its probes; a probe's own where nil
 	Unfinished   []runs.Assignment // runs that an earlier process began and did not end
+
+	Clock func() (clock runs.Clock, ok bool) // how this probe's clock compares with the hub's, for heartbeats and Stats; nil = as they themselves show
 }
 
 // Worker runs assignments. Make one with New and call Run once.

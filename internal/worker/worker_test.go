@@ -424,3 +424,19 @@ func TestARepeatIsNotCountedAsExpired(t *testing.T) {
 		t.Errorf("got %d repeated and %d expired, want 1 and 0", stats.Repeated, stats.Expired)
 	}
 }
+
+// What the probe knows of its clock is in its heartbeats and Stats: it is surer than what the heartbeats themselves show.
+func TestClockOfTheProbe(t *testing.T) {
+	h := newHall(t)
+	w, _, _ := begin(t, h, newStage(), t.TempDir(), Options{
+		Heartbeat: 20 * time.Millisecond, Clock: func() (runs.Clock, bool) { return runs.Clock{OffsetMS: 3000, ErrorMS: 0.5}, true },
+	})
+	wait(t, "heartbeat with the clock", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.beats) > 0 && h.beats[0].Clock != nil && h.beats[0].Clock.OffsetMS == 3000
+	})
+	if stats := w.Stats(); stats.ClockOffset != -3*time.Second || stats.ClockError != 500*time.Microsecond {
+		t.Errorf("got a clock %s off, to within %s, want -3s and 500µs", stats.ClockOffset, stats.ClockError)
+	}
+}

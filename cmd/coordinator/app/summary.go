@@ -40,6 +40,7 @@ type combinationSummary struct {
 	Samples         int                   `json:"samples"`
 	Tainted         int64                 `json:"tainted"`         // runs on a machine too busy to trust their times: not among the samples
 	CacheHitRatio   *float64              `json:"cache_hit_ratio"` // null where no answer could have been a hit
+	Exposed         int64                 `json:"exposed"`         // answers that a shared cache ought not to have given
 	BudgetRemaining *float64              `json:"budget_remaining"`
 	LastProblem     *runs.Cause           `json:"last_problem"`
 }
@@ -61,7 +62,7 @@ func newSummary(d *demo) summary {
 func summariseCombination(a *runs.Account) combinationSummary {
 	out := combinationSummary{
 		Scenario: a.Scenario, Region: a.Region, Network: a.Network,
-		Planned: a.Counts.Planned(), Accounted: a.Counts.Accounted(), States: a.Counts, Reasons: a.Reasons, Tainted: a.Tainted, LastProblem: a.Last,
+		Planned: a.Counts.Planned(), Accounted: a.Counts.Accounted(), States: a.Counts, Reasons: a.Reasons, Tainted: a.Tainted, Exposed: a.Exposed, LastProblem: a.Last,
 	}
 	p95 := a.Latency[time.Hour].P95
 	out.Samples = p95.N

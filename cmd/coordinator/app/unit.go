@@ -75,6 +75,7 @@ func (u *unit) run(ctx, scheduling context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return u.hub.ServeHeartbeats(ctx, u.heard) })
+	group.Go(func() error { return u.hub.ServeTime(ctx) })
 	group.Go(func() error { return u.follow(ctx) })
 	group.Go(func() error {
 		defer close(u.planned)

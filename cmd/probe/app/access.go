@@ -12,6 +12,7 @@ import (
 	"lastmile/internal/httprunner"
 	"lastmile/internal/journey"
 	"lastmile/internal/linkemu"
+	"lastmile/internal/netrunner"
 	"lastmile/internal/runs"
 )
 
@@ -42,7 +43,9 @@ type access struct {
 	*linkemu.Network
 	assignment *runs.Assignment
 	web        *httprunner.Runner
+	bare       *netrunner.Runner
 	chrome     *browser.Runner // nil where there is none
+	untraced   bool            // whether pages' requests are to bear no traceparent
 }
 
 var _ journey.Access = access{}
@@ -50,6 +53,11 @@ var _ journey.Access = access{}
 // HTTP implements journey.Access.
 func (a access) HTTP(ctx context.Context) (journey.Executor, error) {
 	return opened(a.web.Open(ctx, a.assignment, a.Network))
+}
+
+// Bare implements journey.Access.
+func (a access) Bare(ctx context.Context) (journey.Executor, error) {
+	return opened(a.bare.Open(ctx, a.assignment, a.Network))
 }
 
 // Browser implements journey.Access.
@@ -60,7 +68,11 @@ func (a access) Browser(ctx context.Context) (journey.Executor, error) {
 	if err := a.ServeBrowser(); err != nil {
 		return nil, &runs.Fault{Class: runs.ClassProbe, Err: err}
 	}
-	return opened(a.chrome.Open(ctx, a.assignment, a.Network))
+	order := *a.assignment
+	if a.untraced {
+		order.TraceID = ""
+	}
+	return opened(a.chrome.Open(ctx, &order, a.Network))
 }
 
 // opened keeps a nil session from becoming an executor that is not nil.
@@ -85,13 +97,13 @@ func newRunner(ctx context.Context, log *slog.Logger, probe string, o RunOptions
 	case err != nil:
 		return nil, nil, err
 	}
-	web := httprunner.New(log, httprunner.Options{})
+	web, bare := httprunner.New(log, httprunner.Options{}), netrunner.New(log, netrunner.Options{})
 	connect := func(ctx context.Context, a *runs.Assignment) (journey.Access, error) {
 		network, err := emulator.Open(ctx, a.Network, a.Scenario.AllowsHost)
 		if err != nil {
 			return nil, &runs.Fault{Class: runs.ClassProbe, Err: err}
 		}
-		return access{network, a, web, chrome}, nil
+		return access{network, a, web, bare, chrome, o.NoTracePages}, nil
 	}
-	return journey.New(log, probe, connect, o.Secrets.lookup, journey.Options{Keeper: o.Keeper, Version: cli.Version(version)}), missing, nil
+	return journey.New(log, probe, connect, o.Secrets.lookup, journey.Options{Done: o.Traces.Offer, Keeper: o.Keeper, Relay: o.Regions, Version: cli.Version(version)}), missing, nil
 }

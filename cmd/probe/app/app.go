@@ -14,6 +14,7 @@ import (
 	"lastmile/internal/cli"
 	"lastmile/internal/journey"
 	"lastmile/internal/scenario"
+	"lastmile/internal/tracing"
 	"lastmile/internal/vars"
 )
 
@@ -88,8 +89,11 @@ type RunOptions struct {
 	Chromium
 	Link
 	Secrets
+	tracing.Flags
 
-	Keeper journey.Keeper `kong:"-"` // of artefacts; nil = none are made
+	Traces  *tracing.Exporter `kong:"-"` // made from the flags
+	Keeper  journey.Keeper    `kong:"-"` // of artefacts; nil = none are made
+	Regions journey.Relay     `kong:"-"` // the way to the runs of other regions; nil = a run that replicates is alone
 }
 
 // Secrets holds the flags that say where secrets come from.

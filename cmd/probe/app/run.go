@@ -18,6 +18,7 @@ import (
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/scenariofile"
+	"lastmile/internal/tracing"
 )
 
 // runCommand runs one scenario file.
@@ -53,6 +54,10 @@ func (c *runCommand) Run(ctx context.Context, streams cli.Streams, root *grammar
 	if c.Artefacts != artefact.Nowhere || c.Output == "har" {
 		c.Keeper = kept
 	}
+	if c.Traces, err = tracing.New(log, c.Flags); err != nil {
+		return &cli.Status{Code: cli.ExitUsage, Err: err}
+	}
+	defer c.Traces.Start()()
 	runner, missing, err := newRunner(ctx, log, host, c.RunOptions)
 	if err != nil {
 		return err

@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +22,7 @@ import (
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/spool"
+	"lastmile/internal/tracing"
 	"lastmile/internal/worker"
 )
 
@@ -46,6 +45,7 @@ type ServeOptions struct {
 
 	Server *bus.Server     `kong:"-"` // reached in-process instead of by NATS
 	Room   *admission.Room `kong:"-"` // of this machine, where several probes of one process share it; made from Cores where nil
+	Relay  *bus.Relay      `kong:"-"` // to the runs of other regions; made where nil
 }
 
 // serveCommand joins the fleet.
@@ -61,7 +61,7 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 // Serve runs a probe until ctx ends. The error says why it could not start, or what broke.
 func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 	if o.Probe == "" {
-		o.Probe = hostLabel()
+		o.Probe = cli.HostLabel()
 	}
 	if err := o.check(); err != nil {
 		return &cli.Status{Code: cli.ExitUsage, Err: err}
@@ -85,6 +85,14 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 	if o.Artefacts != artefact.Nowhere {
 		o.Keeper = files
 	}
+	if o.Relay == nil {
+		o.Relay = bus.NewRelay(log, o.Region, bus.RelayOptions{})
+	}
+	o.Regions = o.Relay
+	if o.Traces, err = tracing.New(log, o.Flags); err != nil {
+		return &cli.Status{Code: cli.ExitUsage, Err: err}
+	}
+	defer o.Traces.Start()() // to the end of the last run
 	runner, missing, err := newRunner(ctx, log, o.Probe, o.RunOptions)
 	if err != nil {
 		return err
@@ -157,7 +165,7 @@ func (p *process) run(ctx context.Context, listener net.Listener) error {
 // work joins the fleet and does its share until ctx ends.
 func (p *process) work(ctx context.Context) error {
 	o := p.opts
-	hub, err := bus.Connect(ctx, p.log, bus.Options{Server: o.Server, URL: url(o), Token: o.NATSToken, Name: o.Region + "." + o.Probe})
+	hub, err := bus.Connect(ctx, p.log, bus.Options{Server: o.Server, URL: url(o), Token: o.NATSToken, Name: o.Region + "." + o.Probe, Relay: o.Relay})
 	switch {
 	case err != nil && ctx.Err() != nil: // stopped before there was a hub
 		return nil
@@ -167,7 +175,7 @@ func (p *process) work(ctx context.Context) error {
 	defer func() { _ = hub.Close() }()
 	w := worker.New(p.log, hub, p.kept, p.runner, worker.Options{
 		Region: o.Region, Probe: o.Probe, Version: cli.Version(version), BrowserSlots: o.BrowserSlots, HTTPSlots: o.HTTPSlots,
-		Grace: o.Grace, Room: o.Room, Unfinished: unfinished(p.kept),
+		Grace: o.Grace, Room: o.Room, Unfinished: unfinished(p.kept), Clock: o.Relay.Clock,
 	})
 	p.files.Reached(ctx, hub.Artefacts(o.Region))
 	p.fleet.Store(&membership{hub: hub, worker: w})
@@ -220,27 +228,7 @@ func (p *process) stats() exposition.ProbeStats {
 		s, conn := m.worker.Stats(), m.hub.Stats()
 		out.Results, out.Taken, out.Expired, out.Rejected, out.Repeated = s.Results, s.Taken, s.Expired, s.Rejected, s.Repeated
 		out.Running, out.SpoolErrors, out.LastHeartbeat, out.ClockOffset = s.Running, s.SpoolErrors, s.LastHeartbeat, s.ClockOffset
-		out.HubConnected, out.Reconnects = conn.Connected, conn.Reconnects
+		out.ClockError, out.HubConnected, out.Reconnects = s.ClockError, conn.Connected, conn.Reconnects
 	}
 	return out
-}
-
-// hostLabel turns the host's name into a label.
-func hostLabel() string {
-	host, err := os.Hostname()
-	if err != nil {
-		return "probe"
-	}
-	label := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			return r
-		}
-		return '-'
-	}, strings.ToLower(host))
-	label = strings.Trim(label[:min(len(label), 63)], "-")
-	if label == "" {
-		return "probe"
-	}
-	return label
 }

@@ -355,7 +355,7 @@ func TestServeReportsWhatItsPredecessorBegan(t *testing.T) {
 }
 
 func TestHostLabelIsAName(t *testing.T) {
-	if got := hostLabel(); got == "" || got != strings.ToLower(got) || strings.ContainsAny(got, "._ ") {
+	if got := cli.HostLabel(); got == "" || got != strings.ToLower(got) || strings.ContainsAny(got, "._ ") {
 		t.Errorf("got %q, want a label", got)
 	}
 }

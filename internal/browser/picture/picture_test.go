@@ -54,7 +54,7 @@ func show(t testing.TB, device, path string) *shown {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &shown{Tab: tab.New(as, traffic.New(&scenario.Scenario{}, time.Now, traffic.Clock{Now: time.Now()}, nil)), t: t, port: site(t)}
+	s := &shown{Tab: tab.New(as, traffic.New(&scenario.Scenario{}, time.Now, traffic.Clock{Now: time.Now()}, nil), tab.Trace{}), t: t, port: site(t)}
 	browser, err := in.Start(chromium.Spec{Engine: engine, Width: as.Width, Height: as.Height, Network: chromium.Network{Start: (*exec.Cmd).Start}}, s.Event)
 	if err != nil {
 		t.Fatal(err)

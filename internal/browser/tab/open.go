@@ -102,6 +102,7 @@ func (t *Tab) openPage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.context = fresh.BrowserContextID
 	if _, err := chromium.Call(ctx, root, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{
 		Behavior: browser.SetDownloadBehaviorBehaviorDeny, BrowserContextID: fresh.BrowserContextID, EventsEnabled: new(true),
 	}); err != nil {

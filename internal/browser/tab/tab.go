@@ -27,7 +27,9 @@ import (
 // alone. It is safe for concurrent use.
 type Tab struct {
 	user    User
-	browser *chromium.Browser // set by Open, before any event
+	trace   Trace
+	context cdp.BrowserContextID // of the run; set by Open
+	browser *chromium.Browser    // set by Open, before any event
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced at each event
@@ -60,11 +62,11 @@ type Document struct {
 // Complete reports whether the document's load event has fired.
 func (d *Document) Complete() bool { return d.Loader != "" && d.loaded == d.Loader }
 
-// New returns a tab that is still to be opened, of the user. Its Event method must get every event of the browser that Open is
-// given. It owns the account of requests.
-func New(user User, account *traffic.Log) *Tab {
+// New returns a tab that is still to be opened, of the user, whose requests are to be a part of the trace. Its Event method must get every
+// event of the browser that Open is given. It owns the account of requests.
+func New(user User, account *traffic.Log, trace Trace) *Tab {
 	return &Tab{
-		user: user, changed: make(chan struct{}), pages: map[target.ID]target.SessionID{}, traffic: account,
+		user: user, trace: trace, changed: make(chan struct{}), pages: map[target.ID]target.SessionID{}, traffic: account,
 		doc: &Document{}, frames: map[cdp.FrameID]*frame{},
 	}
 }
@@ -177,6 +179,9 @@ func (t *Tab) Event(msg *cdproto.Message) {
 		t.traffic.Event(msg)
 	case "Page":
 		t.pageEvent(msg)
+	case "Fetch":
+		t.paused(msg)
+		return
 	case "Log", "Runtime":
 		if msg.Method != cdproto.EventRuntimeBindingCalled {
 			t.consoleEvent(msg)
@@ -222,6 +227,7 @@ func (t *Tab) attached(parent target.SessionID, ev target.EventAttachedToTarget)
 	chromium.Post(e, log.Enable, cdp.Empty{})
 	chromium.Post(e, runtime.Enable, cdp.Empty{})
 	chromium.Post(e, target.SetAutoAttach, autoAttach(branches()))
+	t.trace.follow(e)
 	t.entered(ev)
 	t.crashes(ev)
 	chromium.Post(e, runtime.RunIfWaitingForDebugger, cdp.Empty{})

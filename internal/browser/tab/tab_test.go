@@ -46,7 +46,7 @@ func open(t testing.TB, sc *scenario.Scenario) *opened {
 		t.Fatal(err)
 	}
 	account := traffic.New(sc, time.Now, traffic.Clock{Now: now, Monotonic: time.Duration(clock.Nano())}, nil)
-	o := &opened{Tab: New(user, account), t: t}
+	o := &opened{Tab: New(user, account, traceOf(sc)), t: t}
 	o.browser, err = in.Start(chromium.Spec{
 		Engine: sc.Engine, Width: user.Width, Height: user.Height, Locale: user.Locale, Languages: user.Languages(), UserAgent: user.UserAgent, Network: chromium.Network{Start: (*exec.Cmd).Start},
 	}, o.Event)
@@ -61,6 +61,16 @@ func open(t testing.TB, sc *scenario.Scenario) *opened {
 	}
 	return o
 }
+
+// traceOf is the trace of tests whose scenario says who takes part.
+func traceOf(sc *scenario.Scenario) Trace {
+	if len(sc.AllowHosts) == 0 {
+		return Trace{}
+	}
+	return Trace{ID: testTrace, Allows: sc.AllowsHost}
+}
+
+const testTrace = "0123456789abcdef0123456789abcdef"
 
 // navigate opens a URL and waits for its load event.
 func (o *opened) navigate(url string) {

@@ -197,14 +197,15 @@ func (h *Hop) measure() {
 	}
 }
 
-// classify fills in what the response's headers say.
+// classify fills in what the response's headers say, and the address it came from.
 func (h *Hop) classify(routing *scenario.Routing) {
 	if h.Headers == nil || h.BrowserCache != "" {
 		return
 	}
-	h.Cache = cachestate.Classify(h.Headers)
-	if routing != nil && routing.Header != "" {
-		h.ServedRegion = h.Headers.Get(routing.Header)
+	h.Cache, h.PoP = cachestate.Classify(h.Headers), cachestate.PoP(h.Headers)
+	h.Exposed = cachestate.Exposed(h.requestHeaders, h.Headers, h.Cache)
+	if routing.Concerns(h.URL) {
+		h.ServedRegion = routing.OfHeader(h.Headers) + routing.OfAddress(h.RemoteAddr) // by one of the two
 	}
 }
 

@@ -44,11 +44,12 @@ type Log struct {
 	stepFrom  int // total at the start of the step
 	exchanges map[network.RequestID]*exchange
 	early     early
-	room      int         // bytes of headers that may yet be kept
-	active    int         // exchanges under way that a page waits for
-	lastEvent time.Time   // when active last changed or data came
-	forbidden string      // the first host outside allowHosts that the step tried to reach
-	lost      *runs.Cause // what the first request said to which the proxy gave no answer
+	spans     map[network.RequestID]string // of hops that have not begun yet
+	room      int                          // bytes of headers that may yet be kept
+	active    int                          // exchanges under way that a page waits for
+	lastEvent time.Time                    // when active last changed or data came
+	forbidden string                       // the first host outside allowHosts that the step tried to reach
+	lost      *runs.Cause                  // what the first request said to which the proxy gave no answer
 }
 
 // Clock ties Chromium's clock, which is CLOCK_MONOTONIC, to Go's: the same instant on both. The zero value is of use where nobody
@@ -68,7 +69,7 @@ func (c Clock) At(seconds float64) time.Time {
 func New(sc *scenario.Scenario, now func() time.Time, clock Clock, proxy *Proxy) *Log {
 	return &Log{
 		sc: sc, now: now, clock: clock, proxy: proxy, room: maxHeadersOfRun, lastEvent: now(),
-		parties: map[target.SessionID]Party{}, exchanges: map[network.RequestID]*exchange{}, early: early{},
+		parties: map[target.SessionID]Party{}, exchanges: map[network.RequestID]*exchange{}, early: early{}, spans: map[network.RequestID]string{},
 	}
 }
 
@@ -172,8 +173,21 @@ func (t *Log) willBeSent(session target.SessionID, ev *network.EventRequestWillB
 		}
 	}
 	x.hops = append(x.hops, h)
+	h.SpanID = t.spans[ev.RequestID]
+	delete(t.spans, ev.RequestID)
 	for _, msg := range t.early.take(ev.RequestID) {
 		t.extra(msg)
+	}
+}
+
+// Traced says which span the hop of a request is in the run's trace, before or after Chromium tells of the hop. One that is begun anew, as
+// fonts are, has the last.
+func (t *Log) Traced(id network.RequestID, span string, redirected bool) {
+	switch x := t.exchanges[id]; {
+	case x != nil && (!redirected || x.last().SpanID == ""):
+		x.last().SpanID = span
+	case len(t.spans) < maxEarly:
+		t.spans[id] = span
 	}
 }
 
@@ -284,6 +298,9 @@ func (t *Log) Requests() (kept []runs.Request, dropped int) {
 	for _, h := range t.hops {
 		h.classify(t.sc.Routing)
 		r := h.Request
+		if r.BrowserCache != "" {
+			r.SpanID = "" // it went nowhere
+		}
 		if r.Error != "" && t.proxy != nil {
 			if cause := t.proxy.cause(h.target, r.Error, t.clock.At(h.endedAt)); cause != nil {
 				r.Error = string(cause.Class) + ": " + cause.Detail

@@ -5,6 +5,7 @@ package expositiontest
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -114,18 +115,40 @@ func (p *Prometheus) EventuallyData(t testing.TB, q Query) []Sample {
 	var samples []Sample
 	p.eventually(t, dataLimit, q.Panel+": "+q.Expr, func() error {
 		var err error
-		samples, err = p.query(q.Expr)
-		if err == nil && len(samples) == 0 {
-			err = fmt.Errorf("got no series, want at least one")
-		}
+		samples, err = p.data(q)
 		return err
 	})
 	return samples
 }
 
-// eventually tries until there is no error.
+// HasData asks the query for as long as EventuallyData would, and reports whether it has returned any series.
+func (p *Prometheus) HasData(t testing.TB, q Query) bool {
+	t.Helper()
+	return p.within(dataLimit, func() error {
+		_, err := p.data(q)
+		return err
+	}) == nil
+}
+
+// data asks the query; no series is an error.
+func (p *Prometheus) data(q Query) ([]Sample, error) {
+	samples, err := p.query(q.Expr)
+	if err == nil && len(samples) == 0 {
+		err = errors.New("got no series, want at least one")
+	}
+	return samples, err
+}
+
+// eventually tries until there is no error, and fails the test where there still is one at the limit.
 func (p *Prometheus) eventually(t testing.TB, limit time.Duration, what string, try func() error) {
 	t.Helper()
+	if err := p.within(limit, try); err != nil {
+		t.Fatalf("%s: after %s: %v; last lines of the log of prometheus:\n%s", what, limit, err, p.logs)
+	}
+}
+
+// within tries until there is no error, and returns the last one at the limit.
+func (p *Prometheus) within(limit time.Duration, try func() error) error {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	again := time.NewTicker(pollEvery)
@@ -133,12 +156,12 @@ func (p *Prometheus) eventually(t testing.TB, limit time.Duration, what string, 
 	for {
 		err := try()
 		if err == nil {
-			return
+			return nil
 		}
 		select {
 		case <-again.C:
 		case <-timeout.C:
-			t.Fatalf("%s: after %s: %v; last lines of the log of prometheus:\n%s", what, limit, err, p.logs)
+			return err
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -51,12 +53,13 @@ func Check(s *scenario.Scenario, fleet scenario.Fleet) []Problem {
 	return v.problems
 }
 
-// validator collects problems; used marks the secrets that some step refers to.
+// validator collects problems; used marks the secrets that something refers to.
 type validator struct {
 	scenario *scenario.Scenario
 	fleet    scenario.Fleet
 	problems []Problem
 	used     map[string]bool
+	private  map[string]bool // names of variables that may be secrets
 }
 
 func (v *validator) add(got, want string, path ...string) {
@@ -81,8 +84,8 @@ func (v *validator) head() {
 	if !scenario.ValidName(s.Name) {
 		v.add(strconv.Quote(s.Name), wantLabel, "scenario")
 	}
-	if s.Kind != "" && s.Kind != scenario.KindJourney {
-		v.add(strconv.Quote(string(s.Kind)), "journey (the kinds replication and cache-leak are not available yet)", "kind")
+	if s.Kind != "" {
+		v.oneOf(string(s.Kind), names(scenario.Kinds()), "kind")
 	}
 	if s.Engine != "" {
 		v.oneOf(string(s.Engine), []string{string(scenario.EngineShell), string(scenario.EngineFull)}, "engine")
@@ -222,12 +225,15 @@ func (v *validator) steps() {
 	for _, name := range s.Secrets {
 		known["secrets."+name] = true
 	}
-	v.used = map[string]bool{}
+	v.used, v.private = map[string]bool{}, map[string]bool{}
+	v.identities(known)
 	ids := map[string]bool{}
+	v.replication(known, ids)
 	for i := range s.Steps {
 		check := &stepValidator{validator: v, step: &s.Steps[i], path: []string{"steps", strconv.Itoa(i)}, known: known, ids: ids}
 		check.run()
 	}
+	v.canaries(known)
 	for i, name := range s.Secrets {
 		if !v.used[name] {
 			v.add(strconv.Quote(name), "a secret that some step uses", "secrets", strconv.Itoa(i))
@@ -240,8 +246,18 @@ func (v *validator) routing() {
 	if r == nil {
 		return
 	}
-	if r.Header == "" {
-		v.add(absent, "the response header in which the backend names its region", "routing", "header")
+	if n := count(r.Header != "", r.JSON != "", r.Regex != "", r.Addresses != nil); n != 1 {
+		v.add(fmt.Sprintf("%d ways to tell", n), "exactly one of header, json, regex and addresses, which tell the region that served an answer", "routing")
+	}
+	v.jsonPath(r.JSON, "routing", "json")
+	v.urlGlob(r.Match, "routing", "match")
+	v.regex(r.Regex, "routing", "regex")
+	for _, region := range sortedKeys(r.Addresses) {
+		for i, text := range r.Addresses[region] {
+			if _, err := netip.ParsePrefix(text); err != nil {
+				v.add(strconv.Quote(text), "a network such as 203.0.113.0/24", "routing", "addresses", region, strconv.Itoa(i))
+			}
+		}
 	}
 	for _, region := range sortedKeys(r.Expect) {
 		v.oneOf(region, v.fleet.Regions, "routing", "expect", region)
@@ -253,19 +269,19 @@ func (v *validator) slos() {
 	if len(s.SLOs) > maxSLOs {
 		v.add(fmt.Sprintf("%d objectives", len(s.SLOs)), fmt.Sprintf("at most %d", maxSLOs), "slos")
 	}
-	names := map[string]bool{}
+	seen := map[string]bool{}
 	for i, o := range s.SLOs {
 		path := []string{"slos", strconv.Itoa(i)}
 		at := func(key string) []string { return append(slices.Clone(path), key) }
 		if !scenario.ValidName(o.Name) {
 			v.add(strconv.Quote(o.Name), wantLabel, at("name")...)
 		}
-		if names[o.Name] {
+		if seen[o.Name] {
 			v.add(strconv.Quote(o.Name)+" twice", "each objective's name once", at("name")...)
 		}
-		names[o.Name] = true
+		seen[o.Name] = true
 		if o.SLI != "" {
-			v.oneOf(string(o.SLI), []string{string(scenario.SLIAvailability), string(scenario.SLILatency), string(scenario.SLICacheHit), string(scenario.SLIRouting)}, at("sli")...)
+			v.oneOf(string(o.SLI), names(scenario.SLIs()), at("sli")...)
 		}
 		v.sloNumbers(o, at)
 		v.sloSubject(o, at)
@@ -299,15 +315,54 @@ func (v *validator) sloSubject(o scenario.SLO, at func(string) []string) {
 	}
 	if !latency && o.Step != "" {
 		v.add(strconv.Quote(o.Step), "no step: only sli latency has one", at("step")...)
-	} else if o.Step != "" && !slices.ContainsFunc(s.Steps, func(st scenario.Step) bool { return st.ID == o.Step }) {
-		v.add(strconv.Quote(o.Step), "the id of a step of this scenario", at("step")...)
+	} else if o.Step != "" && !slices.Contains(v.told(), o.Step) {
+		v.add(strconv.Quote(o.Step), "the id of a step of this scenario"+v.behind(), at("step")...)
 	}
 	if o.Match != "" && !cache {
 		v.add(strconv.Quote(o.Match), "no match: only sli cache-hit has one", at("match")...)
 	}
-	if o.SLI == scenario.SLIRouting && s.Routing == nil {
-		v.add("no routing section", "routing.header, so that the serving region is known", at("sli")...)
+	v.urlGlob(o.Match, at("match")...)
+	if cache && o.Name == otherClass {
+		v.add(strconv.Quote(o.Name), "another name: it is the class of what no objective matches", at("name")...)
 	}
+	if o.SLI == scenario.SLIRouting && s.Routing == nil {
+		v.add("no routing section", "a routing section, so that the serving region is known", at("sli")...)
+	}
+	if o.SLI == scenario.SLIFreshness && s.Kind != scenario.KindReplication {
+		v.add("kind "+string(cmp.Or(s.Kind, scenario.KindJourney)), "kind replication, whose runs are fresh or not", at("sli")...)
+	}
+}
+
+// otherClass is the class of objects that no objective with sli cache-hit matches.
+const otherClass = "other"
+
+// urlGlob catches a glob that no URL of a result can match: results have them without their queries, which may hold what must not be kept.
+func (v *validator) urlGlob(glob string, path ...string) {
+	if strings.ContainsAny(glob, "?#") {
+		v.add(strconv.Quote(glob), "a glob over URLs without their queries, such as */assets/*", path...)
+	}
+}
+
+func (v *validator) regex(text string, path ...string) {
+	if _, err := regexp.Compile(text); err != nil {
+		v.add(strconv.Quote(text), "a regular expression in RE2 syntax", path...)
+	}
+}
+
+// jsonPath catches what people write instead of RFC 9535; the rest shows when it is run.
+func (v *validator) jsonPath(text string, path ...string) {
+	if text != "" && !strings.HasPrefix(text, "$") {
+		v.add(strconv.Quote(text), "a JSONPath, which begins with $, such as $.items[0].id", path...)
+	}
+}
+
+// names are the texts of a list of names.
+func names[N ~string](list []N) []string {
+	out := make([]string, len(list))
+	for i, name := range list {
+		out[i] = string(name)
+	}
+	return out
 }
 
 func sortedKeys[V any](m map[string]V) []string {

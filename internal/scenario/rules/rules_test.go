@@ -68,6 +68,68 @@ func sound() *scenario.Scenario {
 	}
 }
 
+// soundProtocols is one of all steps without a page, with all that sound does not have.
+func soundProtocols() *scenario.Scenario {
+	const second = scenario.Duration(time.Second)
+	yes := true
+	mutual := &scenario.ClientCert{Cert: "${vars.cert}", Key: "${secrets.KEY}"}
+	return &scenario.Scenario{
+		APIVersion: scenario.APIVersion, Name: "protocols", Schedule: every("@every 1m"), Timeout: scenario.Duration(45 * time.Second), Regions: scenario.Strings{"us"},
+		Vars: map[string]scenario.Text{"cert": "PEM", "host": "shop.example.com"}, Secrets: []string{"KEY", "TOKEN"},
+		Steps: []scenario.Step{
+			{
+				ID: "form", Type: scenario.StepHTTP, Method: "POST", URL: "https://${vars.host}/", Auth: &scenario.Auth{Basic: &scenario.Basic{User: "${region}", Password: "${secrets.TOKEN}"}},
+				Multipart: []scenario.Part{{Name: "a", Value: "${secrets.TOKEN}"}, {Name: "b", Base64: "aGk=", Filename: "${region}.txt", ContentType: "text/plain"}},
+				Retries:   5, IPVersion: 6, Connection: scenario.ConnectionFresh, ClientCert: mutual,
+				Assert: []scenario.Assertion{
+					{Cookie: "session", Matches: "^[a-f0-9]+$"}, {Expr: "status == 201 && len(json.items) > 0"}, {Measure: scenario.MeasureWait, AtLeast: new(0.0), AtMost: new(500.0)}, {CertDays: new(14)},
+					{Schema: map[string]any{"type": "object", "required": []any{"id"}}, Not: true},
+				},
+				Extract: map[string]scenario.Extractor{"session": {Cookie: "session"}, "first": {Expr: "json.items[0].id"}},
+			},
+			{ID: "bytes", Type: scenario.StepHTTP, Method: "PUT", URL: "https://${vars.host}/${first}", BodyBase64: "aGk=", Auth: &scenario.Auth{Bearer: "${secrets.TOKEN}"}, Connection: scenario.ConnectionKept, IPVersion: 4},
+			{ID: "tcp", Type: scenario.StepTCP, Address: "${vars.host}:5432", Send: "${secrets.TOKEN}", Assert: []scenario.Assertion{{Body: "ok"}}, Extract: map[string]scenario.Extractor{"banner": {Regex: "a(b)"}}},
+			{ID: "tls", Type: scenario.StepTLS, Address: "${first}", ServerName: "${vars.host}", ClientCert: mutual, Assert: []scenario.Assertion{{CertDays: new(0)}, {Measure: scenario.MeasureTLS, AtMost: new(1e3)}}},
+			{ID: "dns", Type: scenario.StepDNS, Name: "${vars.host}", Record: scenario.RecordAAAA, Server: "192.0.2.1:53", Assert: []scenario.Assertion{{JSON: "$[0]"}}},
+			{ID: "grpc", Type: scenario.StepGRPC, Address: "[2001:db8::1]:443", Service: "${vars.host}", TLS: yes, ServerName: "shop", Headers: map[string]string{"x": "${secrets.TOKEN}"}, ClientCert: mutual, Timeout: second},
+			{ID: "socket", Type: scenario.StepWebSocket, URL: "wss://${vars.host}/", Headers: map[string]string{"x": "y"}, Send: "ping", Auth: &scenario.Auth{Bearer: "${secrets.TOKEN}"}, ClientCert: mutual, Assert: []scenario.Assertion{{JSON: "$.pong", Equals: textOf("true")}}},
+		},
+		Routing: &scenario.Routing{JSON: "$.region", Match: "*/api/*"},
+	}
+}
+
+// soundReplication and soundLeak are those of the other kinds.
+func soundReplication() *scenario.Scenario {
+	const second = scenario.Duration(time.Second)
+	return &scenario.Scenario{
+		APIVersion: scenario.APIVersion, Name: "replication", Kind: scenario.KindReplication, Schedule: every("@every 1m"), Timeout: 30 * second, Regions: scenario.Strings{"us", "eu"},
+		Secrets: []string{"TOKEN"},
+		Replication: &scenario.Replication{
+			From: "us",
+			Write: []scenario.Step{
+				{ID: "put", Type: scenario.StepHTTP, Method: "POST", URL: "https://shop.example.com/", Auth: &scenario.Auth{Bearer: "${secrets.TOKEN}"}, Extract: map[string]scenario.Extractor{"order": {JSON: "$.id"}, "own": {Header: "ETag"}}},
+				{ID: "undo", Type: scenario.StepHTTP, Method: "DELETE", URL: "https://shop.example.com/${order}", Headers: map[string]string{"If-Match": "${own}"}, Always: true},
+			},
+			Pass: []string{"order"}, VisibleWithin: 2 * second, Every: second / 20, Watch: second,
+		},
+		Steps:   []scenario.Step{{ID: "see", Type: scenario.StepHTTP, URL: "https://shop.example.com/${order}"}},
+		Routing: &scenario.Routing{Regex: "region=(\\w+)"},
+		SLOs:    []scenario.SLO{{Name: "fresh", SLI: scenario.SLIFreshness, Objective: 0.95, Window: slo.Window(time.Hour)}},
+	}
+}
+
+func soundLeak() *scenario.Scenario {
+	return &scenario.Scenario{
+		APIVersion: scenario.APIVersion, Name: "leak", Kind: scenario.KindCacheLeak, Schedule: every("@every 1m"), Timeout: scenario.Duration(30 * time.Second), Regions: scenario.Strings{"all"},
+		Secrets: []string{"FIRST", "SECOND"},
+		Identities: []scenario.Identity{
+			{Name: "alice", Vars: map[string]string{"password": "${secrets.FIRST}"}, Canary: "${canary}"}, {Name: "bob", Vars: map[string]string{"password": "${secrets.SECOND}"}, Canary: "${canary}"},
+		},
+		Steps:   []scenario.Step{{ID: "me", Type: scenario.StepHTTP, URL: "https://shop.example.com/", JSON: map[string]any{"p": "${vars.password}"}, Extract: map[string]scenario.Extractor{"canary": {JSON: "$.canary"}}}},
+		Routing: &scenario.Routing{Addresses: map[string][]string{"us": {"203.0.113.0/24", "2001:db8::/32"}}},
+	}
+}
+
 func pageSteps() []scenario.Step {
 	const second = scenario.Duration(time.Second)
 	yes, left := true, 3.5
@@ -119,13 +181,20 @@ func moreSteps() []scenario.Step {
 	}
 }
 
+// allSound are the scenarios without problems.
+func allSound() []*scenario.Scenario {
+	return []*scenario.Scenario{sound(), soundProtocols(), soundReplication(), soundLeak()}
+}
+
 func TestSound(t *testing.T) {
-	if problems := Check(sound(), testFleet); len(problems) != 0 {
-		t.Errorf("validate: got %v, want no problems", problems)
+	for _, s := range allSound() {
+		if problems := Check(s, testFleet); len(problems) != 0 {
+			t.Errorf("validate %s: got %v, want no problems", s.Name, problems)
+		}
 	}
 }
 
-// The sound scenario uses every key that there is.
+// The sound scenarios use every key that there is.
 func TestSoundIsWhole(t *testing.T) {
 	used := map[string]bool{}
 	var walk func(reflect.Value)
@@ -150,14 +219,42 @@ func TestSoundIsWhole(t *testing.T) {
 			}
 		}
 	}
-	walk(reflect.ValueOf(sound()))
+	for _, s := range allSound() {
+		walk(reflect.ValueOf(s))
+	}
 	for key, is := range used {
 		if !is {
-			t.Errorf("%s is in no step of the sound scenario", key)
+			t.Errorf("%s is in none of the sound scenarios", key)
 		}
 	}
 	if len(used) < 100 {
 		t.Errorf("keys: got %d, want all", len(used))
+	}
+}
+
+// change is one made to a sound scenario, and the paths of the problems that it gives.
+type change struct {
+	name   string
+	change func(*scenario.Scenario)
+	want   []string
+}
+
+// checkAll makes each change to a sound scenario of its own.
+func checkAll(t *testing.T, sound func() *scenario.Scenario, cases []change) {
+	t.Helper()
+	for _, c := range cases {
+		s := sound()
+		c.change(s)
+		var got []string
+		for _, p := range Check(s, testFleet) {
+			got = append(got, strings.Join(p.Path, "."))
+			if p.Got == "" || p.Want == "" || !strings.Contains(p.Error(), "want "+p.Want) {
+				t.Errorf("%s: got %+v, want got and want in words", c.name, p)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: got problems at %v, want %v:\n%v", c.name, got, c.want, Check(s, testFleet))
+		}
 	}
 }
 
@@ -172,11 +269,7 @@ func TestValidate(t *testing.T) {
 			change(s.Steps[i].When)
 		}
 	}
-	cases := []struct {
-		name   string
-		change func(*scenario.Scenario)
-		want   []string
-	}{
+	cases := []change{
 		{"version", func(s *scenario.Scenario) { s.APIVersion = "v2" }, []string{"apiVersion"}},
 		{"no name", func(s *scenario.Scenario) { s.Name = "" }, []string{"scenario"}},
 		{"name", func(s *scenario.Scenario) { s.Name = "Shop_1" }, []string{"scenario"}},
@@ -224,7 +317,8 @@ func TestValidate(t *testing.T) {
 		{"too many steps", func(s *scenario.Scenario) {
 			s.Steps = append(s.Steps, slices.Repeat([]scenario.Step{{Type: scenario.StepHTTP, URL: "x"}}, maxSteps)...)
 		}, []string{"steps"}},
-		{"no routing header", func(s *scenario.Scenario) { s.Routing.Header = "" }, []string{"routing.header"}},
+		{"no way to tell the region", func(s *scenario.Scenario) { s.Routing.Header = "" }, []string{"routing"}},
+		{"two ways to tell the region", func(s *scenario.Scenario) { s.Routing.Regex = "(" }, []string{"routing", "routing.regex"}},
 		{"routing of an unknown region", func(s *scenario.Scenario) { s.Routing.Expect["mars"] = "us" }, []string{"routing.expect.mars"}},
 
 		{"step id", step(home, func(s *scenario.Step) { s.ID = "Home!" }), []string{"steps.1.id"}},
@@ -345,18 +439,5 @@ func TestValidate(t *testing.T) {
 			}
 		}, []string{"slos"}},
 	}
-	for _, c := range cases {
-		s := sound()
-		c.change(s)
-		var got []string
-		for _, p := range Check(s, testFleet) {
-			got = append(got, strings.Join(p.Path, "."))
-			if p.Got == "" || p.Want == "" || !strings.Contains(p.Error(), "want "+p.Want) {
-				t.Errorf("%s: got %+v, want got and want in words", c.name, p)
-			}
-		}
-		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: got problems at %v, want %v:\n%v", c.name, got, c.want, Check(s, testFleet))
-		}
-	}
+	checkAll(t, sound, cases)
 }

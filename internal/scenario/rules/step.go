@@ -59,11 +59,7 @@ func (v *stepValidator) run() {
 func (v *stepValidator) keys() bool {
 	allowed, required, ok := scenario.StepKeys(v.step.Type)
 	if !ok {
-		names := make([]string, 0, len(scenario.StepTypes()))
-		for _, t := range scenario.StepTypes() {
-			names = append(names, string(t))
-		}
-		v.oneOf(string(v.step.Type), names, append(slices.Clone(v.path), "type")...)
+		v.oneOf(string(v.step.Type), names(scenario.StepTypes()), v.at("type")...)
 		return false
 	}
 	have := v.presentKeys()
@@ -127,9 +123,7 @@ func (v *stepValidator) values() {
 			v.problem(strconv.Itoa(child), "the number of a child frame, from 0", "frame", strconv.Itoa(i))
 		}
 	}
-	if bodies := count(st.Body != "", st.JSON != nil, st.Form != nil); bodies > 1 {
-		v.problem(fmt.Sprintf("%d bodies", bodies), "at most one of body, json and form")
-	}
+	v.protocol()
 	if p := st.Poll; p != nil {
 		if p.Every <= 0 || p.For <= p.Every {
 			v.problem(fmt.Sprintf("every %s for %s", p.Every, p.For), "every above zero and for longer than every", "poll")
@@ -166,6 +160,7 @@ func (v *stepValidator) templates() {
 	for _, name := range sortedKeys(st.Headers) {
 		v.template(st.Headers[name], true, "headers", name)
 	}
+	v.protocolTemplates()
 	v.template(st.Body, true, "body")
 	for _, text := range vars.Strings(st.JSON) {
 		v.template(text, true, "json")
@@ -196,8 +191,8 @@ func (v *stepValidator) template(text string, secretsAllowed bool, path ...strin
 	for _, name := range names {
 		secret, isSecret := strings.CutPrefix(name, "secrets.")
 		switch {
-		case isSecret && !secretsAllowed:
-			v.problem("${"+name+"}", "no secret here: secrets go into change values and http headers and bodies only", path...)
+		case (isSecret || v.private[name]) && !secretsAllowed:
+			v.problem("${"+name+"}", "no secret here: secrets go into change values, http headers, bodies, auth and client certificates only", path...)
 			v.used[secret] = true
 		case !v.known[name]:
 			v.problem("${"+name+"}", "what vars, secrets or an earlier step's extract defines: "+strings.Join(sortedKeys(v.known), ", "), path...)
@@ -207,12 +202,21 @@ func (v *stepValidator) template(text string, secretsAllowed bool, path ...strin
 	}
 }
 
+// answers are the subjects of whatever has a body.
+var answers = []string{"json", "body", "expr", "schema", "measure"}
+
 // subjectsOf lists which assertion subjects a kind of step can answer.
 func subjectsOf(t scenario.StepType) []string {
 	page := []string{"title", "url", "visible", "hidden", "text", "count", "expression", "consoleErrors", "failedRequests"}
 	switch t {
 	case scenario.StepHTTP:
-		return []string{"status", "header", "json", "body", "cache"}
+		return append([]string{"status", "header", "cookie", "cache", "certDays"}, answers...)
+	case scenario.StepTLS:
+		return []string{"certDays", "expr", "measure"}
+	case scenario.StepGRPC:
+		return append([]string{"certDays"}, answers...)
+	case scenario.StepTCP, scenario.StepDNS, scenario.StepWebSocket:
+		return answers
 	case scenario.StepNavigate:
 		return append([]string{"status", "header", "cache"}, page...)
 	}
@@ -221,8 +225,8 @@ func subjectsOf(t scenario.StepType) []string {
 
 // The subjects whose value is compared: as text, and as a number.
 var (
-	texts   = []string{"header", "json", "text", "expression"}
-	numbers = []string{"header", "json", "text", "expression", "count"}
+	texts   = []string{"header", "json", "cookie", "text", "expression"}
+	numbers = []string{"header", "json", "text", "expression", "count", "measure"}
 )
 
 func (v *stepValidator) assertion(a *scenario.Assertion, path ...string) {
@@ -250,7 +254,8 @@ func (v *stepValidator) assertion(a *scenario.Assertion, path ...string) {
 	for _, text := range []string{a.Body, a.Title, a.URL, a.Visible, a.Hidden, a.Text, a.Count, a.Expression} {
 		v.template(text, false, append(path, subject)...)
 	}
-	v.jsonPath(a.JSON, append(path, "json")...)
+	v.jsonPath(a.JSON, v.at(append(path, "json")...)...)
+	v.answers(a, path)
 	for _, selector := range []string{a.Visible, a.Hidden, a.Text, a.Count} {
 		v.selector(selector, append(path, subject)...)
 	}
@@ -277,7 +282,7 @@ func (v *stepValidator) comparators(equals *scenario.Text, contains, matches str
 		v.template(string(*equals), false, append(slices.Clone(path), "equals")...)
 	}
 	v.template(contains, false, append(slices.Clone(path), "contains")...)
-	v.regex(matches, append(slices.Clone(path), "matches")...)
+	v.regex(matches, v.at(append(slices.Clone(path), "matches")...)...)
 }
 
 // condition checks the step's when.
@@ -299,7 +304,7 @@ func (v *stepValidator) condition(c *scenario.Condition) {
 		v.problem(fmt.Sprintf("%d subjects", count(c.Var != "")+len(subjects)), "exactly one of "+allowed, "when")
 		return
 	case len(subjects) == 1 && !v.step.Type.Browser():
-		v.problem("subject "+subjects[0], "on http steps var", "when", subjects[0])
+		v.problem("subject "+subjects[0], "on steps without a page var", "when", subjects[0])
 	}
 	if n := count(c.Equals != nil, c.Contains != "", c.Matches != ""); n > 1 || n == 1 && c.Var == "" && c.Expression == "" {
 		v.problem(fmt.Sprintf("%d comparators", n), "at most one of equals, contains, matches, with var or expression", "when")
@@ -318,18 +323,8 @@ func (v *stepValidator) condition(c *scenario.Condition) {
 	}
 }
 
-func (v *stepValidator) regex(text string, path ...string) {
-	if _, err := regexp.Compile(text); err != nil {
-		v.problem(strconv.Quote(text), "a regular expression in RE2 syntax", path...)
-	}
-}
-
-// jsonPath catches what people write instead of RFC 9535; the rest shows when it is run.
-func (v *stepValidator) jsonPath(text string, path ...string) {
-	if text != "" && !strings.HasPrefix(text, "$") {
-		v.problem(strconv.Quote(text), "a JSONPath, which begins with $, such as $.items[0].id", path...)
-	}
-}
+// at is a path within the step.
+func (v *stepValidator) at(path ...string) []string { return append(slices.Clone(v.path), path...) }
 
 // foreignSelector matches the notations of other tools: css=x, xpath=x, text=x, role/x, and a bare XPath.
 var foreignSelector = regexp.MustCompile(`^(css|xpath|text|id|role|aria|pierce)=|^role/|^\(*//`)
@@ -353,17 +348,21 @@ func (v *stepValidator) extractor(name string, x scenario.Extractor) {
 		v.problem(strconv.Quote(name), "another name: ${"+name+"} has a meaning of its own", "extract", name)
 	}
 	browser := v.step.Type.Browser()
-	inPage, inResponse := count(x.Selector != "", x.Expression != ""), count(x.JSON != "", x.Header != "")
+	inPage, inResponse := count(x.Selector != "", x.Expression != ""), count(x.JSON != "", x.Header != "", x.Cookie != "", x.Expr != "")
+	if st := v.step.Type; st.Bare() && (x.Header != "" || x.Cookie != "") {
+		v.problem("header or cookie", "on "+string(st)+" steps json, expr or regex", "extract", name)
+	}
 	switch {
 	case browser && (inPage != 1 || inResponse != 0):
 		v.problem(fmt.Sprintf("%d sources", inPage+inResponse), "selector or expression, and no other source, on a browser step", "extract", name)
 	case !browser && (inPage != 0 || inResponse > 1 || inResponse == 0 && x.Regex == ""):
-		v.problem(fmt.Sprintf("%d sources", inPage+inResponse), "exactly one of json and header, or a regex over the body", "extract", name)
+		v.problem(fmt.Sprintf("%d sources", inPage+inResponse), "exactly one of json, header, cookie and expr, or a regex over the body", "extract", name)
 	case x.Attribute != "" && x.Selector == "":
 		v.problem(strconv.Quote(x.Attribute), "attribute only with selector", "extract", name, "attribute")
 	}
-	v.regex(x.Regex, "extract", name, "regex")
-	v.jsonPath(x.JSON, "extract", name, "json")
+	v.regex(x.Regex, v.at("extract", name, "regex")...)
+	v.jsonPath(x.JSON, v.at("extract", name, "json")...)
+	v.expr(x.Expr, false, "extract", name, "expr")
 	v.selector(x.Selector, "extract", name, "selector")
 	v.template(x.Selector, false, "extract", name, "selector")
 	v.template(x.Expression, false, "extract", name, "expression")

@@ -1,4 +1,4 @@
-package journey
+package budget
 
 import (
 	"slices"
@@ -37,7 +37,7 @@ func TestBudgets(t *testing.T) {
 		"failed already": {failed, &scenario.Budget{Duration: ms(1)}, runs.StepFailed, nil},
 	} {
 		done := tt.step
-		checkBudget(&done, tt.budget)
+		Check(&done, tt.budget)
 		same := slices.EqualFunc(done.Warnings, tt.want, strings.HasPrefix)
 		if done.State != tt.state || !same {
 			t.Errorf("%s: got %s with %q, want %s with %q", name, done.State, done.Warnings, tt.state, tt.want)

@@ -1,4 +1,4 @@
-package httprunner
+package answer
 
 import (
 	"bytes"

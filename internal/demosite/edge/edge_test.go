@@ -1,4 +1,4 @@
-package demosite
+package edge
 
 import (
 	"fmt"
@@ -27,11 +27,11 @@ func (o *origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, "%s %s #%d", r.URL.Path, r.Header.Get("Accept-Language"), o.asked)
 }
 
-func testEdge(o *origin) *edge {
-	return &edge{region: "eu", origin: o, faults: newFaults([]string{"us", "eu"})}
+func testEdge(o *origin) *Cache {
+	return New("eu", o, func(Defect) bool { return false })
 }
 
-func ask(e *edge, method, path string, headers ...string) *httptest.ResponseRecorder {
+func ask(e *Cache, method, path string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, nil)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
@@ -164,27 +164,35 @@ func TestEdgeForgetsTheLeastUsed(t *testing.T) {
 	}
 }
 
-func TestFaultsOfTheEdge(t *testing.T) {
+func TestDefects(t *testing.T) {
 	o := &origin{status: 200, header: map[string]string{"Cache-Control": "s-maxage=60"}}
-	e := testEdge(o)
+	has := map[Defect]bool{}
+	e := New("eu", o, func(d Defect) bool { return has[d] })
 	ask(e, "GET", "/a")
-	if err := e.faults.Set(CacheMiss, "eu", true); err != nil {
-		t.Fatal(err)
-	}
+	has[StoresNothing] = true
 	if got := ask(e, "GET", "/a").Header().Get("Cache-Status"); got != "edge-eu; fwd=uri-miss; fwd-status=200" {
-		t.Errorf("cache-miss: got %q, want nothing served from or kept in the cache", got)
+		t.Errorf("stores nothing: got %q, want nothing served from or kept in the cache", got)
 	}
-	if err := e.faults.Set(CacheMiss, "eu", false); err != nil {
-		t.Fatal(err)
-	}
-	o.header["Cache-Control"] = "private, no-store"
-	if err := e.faults.Set(CacheLeak, "eu", true); err != nil {
-		t.Fatal(err)
-	}
-	mine := ask(e, "GET", "/api/me", "Authorization", "Bearer a")
-	other := ask(e, "GET", "/api/me", "Authorization", "Bearer b")
-	if mine.Body.String() != other.Body.String() || !strings.HasPrefix(other.Header().Get("Cache-Status"), "edge-eu; hit") {
-		t.Errorf("cache-leak: got %q and %q, %q", mine.Body, other.Body, other.Header().Get("Cache-Status"))
+	has[StoresNothing] = false
+	for path, c := range map[string]struct {
+		defect  Defect
+		control string
+	}{
+		"/api/me":     {SharesPrivate, "private, no-store"},
+		"/api/offers": {SharesAuthorised, "max-age=60"},
+	} {
+		o.header["Cache-Control"] = c.control
+		for _, broken := range []bool{false, true, false} {
+			has[c.defect] = broken
+			mine := ask(e, "GET", path, "Authorization", "Bearer a")
+			other := ask(e, "GET", path, "Authorization", "Bearer b")
+			if got := mine.Body.String() == other.Body.String() && strings.HasPrefix(other.Header().Get("Cache-Status"), "edge-eu; hit"); got != broken {
+				t.Errorf("%s, broken %t: got %q and %q, %q", path, broken, mine.Body, other.Body, other.Header().Get("Cache-Status"))
+			}
+			if beside := ask(e, "GET", "/api/stock/mug", "Authorization", "Bearer a").Header().Get("Cache-Status"); !strings.HasPrefix(beside, "edge-eu; fwd=bypass") {
+				t.Errorf("%s, broken %t: got %q of another path, want it left alone", path, broken, beside)
+			}
+		}
 	}
 }
 

@@ -1,4 +1,5 @@
-package journey
+// Package budget holds a step against what it may cost.
+package budget
 
 import (
 	"fmt"
@@ -9,9 +10,9 @@ import (
 	"lastmile/internal/scenario"
 )
 
-// checkBudget degrades a passed step that cost more than its budget allows. What the page did not report is told and held against
+// Check degrades a passed step that cost more than its budget allows. What the page did not report is told and held against
 // nobody: a page without text or pictures has no largest paint.
-func checkBudget(done *runs.Step, budget *scenario.Budget) {
+func Check(done *runs.Step, budget *scenario.Budget) {
 	if budget == nil || done.State != runs.StepPassed {
 		return
 	}

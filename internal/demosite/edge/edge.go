@@ -1,4 +1,5 @@
-package demosite
+// Package edge is the shop's CDN: a shared cache in front of a region's origin, which can be broken on purpose.
+package edge
 
 import (
 	"fmt"
@@ -16,25 +17,43 @@ import (
 const (
 	maxCached     = 256 // responses
 	maxCachedBody = 512 << 10
-	maxURL        = 2048
+	MaxURL        = 2048 // bytes of an address
 )
 
-// Under [CacheLeak] an edge shares the private leakPath for as long as leakFor.
+// Defect is a way in which a cache is broken on purpose.
+type Defect int
+
+// The defects.
 const (
-	leakPath = "/api/me"
-	leakFor  = 30 * time.Second
+	StoresNothing    Defect = iota // every request goes to the origin
+	SharesPrivate                  // what is one user's own, at privatePath, is stored and given to all
+	SharesAuthorised               // what is for whoever shows a token, at memberPath, is stored and given to all who do
 )
 
-// edge is a region's shared cache (RFC 9111) in front of its origin. It says
+// What the two defects are about, and for how long the first shares it.
+const (
+	privatePath = "/api/me"
+	memberPath  = "/api/offers"
+	leakFor     = 30 * time.Second
+)
+
+// Cache is a region's shared cache (RFC 9111) in front of its origin. It says
 // what it did in Cache-Status (RFC 9211) and Age. Like most CDNs it ignores
 // the Cache-Control of requests, and it bypasses requests with Authorization.
-type edge struct {
+//
+// It is safe for concurrent use.
+type Cache struct {
 	region string
 	origin http.Handler
-	faults *Faults
+	broken func(Defect) bool
 
 	mu     sync.Mutex
 	cached []*response // most recently used first; few enough for a plain search
+}
+
+// New returns the empty cache of a region in front of its origin. broken tells which defects it has now.
+func New(region string, origin http.Handler, broken func(Defect) bool) *Cache {
+	return &Cache{region: region, origin: origin, broken: broken}
 }
 
 // response is a whole response of the origin; once stored it is immutable
@@ -65,16 +84,18 @@ func (res *response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	leak := r.URL.Path == leakPath && e.faults.On(CacheLeak, e.region)
+// ServeHTTP implements http.Handler.
+func (e *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	leak := r.URL.Path == privatePath && e.broken(SharesPrivate)
+	shared := leak || r.URL.Path == memberPath && e.broken(SharesAuthorised)
 	switch {
-	case len(r.RequestURI) > maxURL:
+	case len(r.RequestURI) > MaxURL:
 		http.Error(w, "address too long", http.StatusRequestURITooLong)
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		e.pass(w, r, "fwd=method")
-	case !leak && private(r):
+	case !shared && private(r):
 		e.pass(w, r, "fwd=bypass")
-	case e.faults.On(CacheMiss, e.region):
+	case e.broken(StoresNothing):
 		e.pass(w, r, "fwd=uri-miss")
 	default:
 		e.serve(w, r, leak)
@@ -82,7 +103,7 @@ func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // personal matches the paths whose responses differ from user to user.
-var personal = regexp.MustCompile(`^/(login|cart|checkout|done|healthz|api/(login|me|orders|stock))(/|$)`)
+var personal = regexp.MustCompile(`^/(login|cart|checkout|done|healthz|api/(login|me|offers|orders|stock))(/|$)`)
 
 // private tells requests that no edge may answer: those that carry credentials
 // and those for paths that are personal by configuration.
@@ -91,13 +112,13 @@ func private(r *http.Request) bool {
 }
 
 // pass lets the origin answer and keeps nothing.
-func (e *edge) pass(w http.ResponseWriter, r *http.Request, why string) {
+func (e *Cache) pass(w http.ResponseWriter, r *http.Request, why string) {
 	res := e.fetch(r)
 	e.write(w, r, res, why+"; fwd-status="+strconv.Itoa(res.status), 0)
 }
 
 // fetch asks the origin.
-func (e *edge) fetch(r *http.Request) *response {
+func (e *Cache) fetch(r *http.Request) *response {
 	res := &response{header: make(http.Header)}
 	e.origin.ServeHTTP(res, r)
 	res.WriteHeader(http.StatusOK)
@@ -108,7 +129,7 @@ func (e *edge) fetch(r *http.Request) *response {
 }
 
 // serve answers from the cache if it can, and else from the origin.
-func (e *edge) serve(w http.ResponseWriter, r *http.Request, leak bool) {
+func (e *Cache) serve(w http.ResponseWriter, r *http.Request, leak bool) {
 	now := time.Now()
 	url := r.URL.RequestURI()
 	found, known := e.lookup(url, r, leak)
@@ -147,7 +168,7 @@ func (e *edge) serve(w http.ResponseWriter, r *http.Request, leak bool) {
 
 // lookup finds what is stored for r, fresh or not, and tells whether any
 // variant of the URL is.
-func (e *edge) lookup(url string, r *http.Request, leak bool) (found *response, known bool) {
+func (e *Cache) lookup(url string, r *http.Request, leak bool) (found *response, known bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i, res := range e.cached {
@@ -174,7 +195,7 @@ func variant(r *http.Request, h http.Header) string {
 }
 
 // store keeps res if a shared cache may, and reports whether it did.
-func (e *edge) store(url string, r *http.Request, res *response, now time.Time, leak bool) bool {
+func (e *Cache) store(url string, r *http.Request, res *response, now time.Time, leak bool) bool {
 	res.fresh = freshFor(res.status, res.header)
 	if leak && res.status == http.StatusOK {
 		res.fresh = leakFor
@@ -194,7 +215,7 @@ func (e *edge) store(url string, r *http.Request, res *response, now time.Time, 
 }
 
 // write sends res, as 304 if that is what the client asked for.
-func (e *edge) write(w http.ResponseWriter, r *http.Request, res *response, status string, passed time.Duration) {
+func (e *Cache) write(w http.ResponseWriter, r *http.Request, res *response, status string, passed time.Duration) {
 	h := w.Header()
 	maps.Copy(h, res.header)
 	h.Set("Cache-Status", "edge-"+e.region+"; "+status)
