@@ -450,13 +450,14 @@ func TestFamiliesAndForgottenNames(t *testing.T) {
 		if err := dial("udp"); err == nil {
 			t.Error("got a connection of udp, want an error")
 		}
-		if asked := z.queries.Load(); asked != 1 {
+		asked := z.queries.Load()
+		if profile.Name == netprofile.None && asked != 1 || asked < 1 || asked > 2 { // for A and for AAAA the gateway asks both
 			t.Errorf("got %d questions, want one for all dials", asked)
 		}
 		n.Forget("example.com")
 		n.Forget("other.example")
-		if err := dial("tcp4"); err != nil || z.queries.Load() != 2 {
-			t.Errorf("got %v and %d questions, want another", err, z.queries.Load())
+		if err := dial("tcp4"); err != nil || z.queries.Load() <= asked {
+			t.Errorf("got %v and %d questions, want more than the %d before", err, z.queries.Load(), asked)
 		}
 	}
 }

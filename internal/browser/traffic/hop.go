@@ -221,9 +221,13 @@ func phasesOf(t *network.ResourceTiming, end float64) runs.Phases {
 	if firstByte <= 0 {
 		firstByte = t.ReceiveHeadersEnd
 	}
+	sent := t.SendEnd
+	if firstByte >= t.SendStart { // over HTTP/2 the answer may overtake Chromium's note that the request is sent
+		sent = min(sent, firstByte)
+	}
 	p := runs.Phases{
 		DNS: span(t.DNSStart, t.DNSEnd), Connect: span(t.ConnectStart, t.ConnectEnd), TLS: span(t.SslStart, t.SslEnd),
-		Send: span(t.SendStart, t.SendEnd), Wait: span(t.SendEnd, firstByte),
+		Send: span(t.SendStart, sent), Wait: span(sent, firstByte),
 		Receive: span(t.ReceiveHeadersEnd, (end-t.RequestTime)*1000),
 	}
 	for _, start := range []float64{t.DNSStart, t.ConnectStart, t.SendStart} {

@@ -39,6 +39,17 @@ const (
 	finished = `loadingFinished {"requestId":"1","timestamp":10.2,"encodedDataLength":1234}`
 )
 
+// An answer over HTTP/2 may come before Chromium notes that the request is sent: what is waited for is nothing then, but it is there.
+func TestAnswerBeforeTheRequestIsNotedAsSent(t *testing.T) {
+	log := newLog()
+	feed(log, sent, strings.Replace(received, `"sendEnd":21`, `"sendEnd":70`, 1), finished)
+	got, _ := log.Requests()
+	want := `{"blocked_ms":1,"dns_ms":2,"connect_ms":17,"tls_ms":9,"send_ms":30,"wait_ms":0,"receive_ms":149}`
+	if phases := rounded(t, got[0].Phases); phases != want {
+		t.Errorf("phases: got %s, want %s", phases, want)
+	}
+}
+
 func TestHopsAndLateExtraInfo(t *testing.T) {
 	for name, order := range map[string][]string{
 		"extra first":    {sent, extra1, redirect, extra2, received, finished},
