@@ -111,7 +111,7 @@ func (r *Runner) Open(ctx context.Context, a *runs.Assignment, network Network) 
 	}
 	browser.Started()
 	s.launchCPU = browser.Usage().CPU.Seconds()
-	s.launchMS = float64(time.Since(began)) / float64(time.Millisecond)
+	s.launchMS = runs.Milliseconds(time.Since(began))
 	return s, nil
 }
 

@@ -58,7 +58,7 @@ func (p *Player) Step(ctx context.Context, step *scenario.Step, scope *vars.Scop
 	if errors.Is(err, errSkipped) {
 		return runs.Step{ID: step.ID, Type: step.Type, State: runs.StepSkipped, Skipped: runs.SkipWhen}, nil
 	}
-	a.out.DurationMS = max(0, float64(time.Since(a.started)-a.ours)/float64(time.Millisecond))
+	a.out.DurationMS = max(0, runs.Milliseconds(time.Since(a.started)-a.ours))
 	if err == nil {
 		now, _ := p.tab.Document()
 		page, _ := p.tab.Frame(a.frame.Page)
@@ -201,7 +201,7 @@ func (a *action) settle(ctx context.Context, main, other bool) {
 		last, ok := a.player.tab.Settle(quiet, a.player.opts.Quiet)
 		cancel()
 		if ok {
-			settled := max(float64(last.Sub(a.started))/float64(time.Millisecond), a.out.DurationMS)
+			settled := max(runs.Milliseconds(last.Sub(a.started)), a.out.DurationMS)
 			a.out.SettledMS = &settled
 		}
 	}

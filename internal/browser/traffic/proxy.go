@@ -96,7 +96,7 @@ func (p *Proxy) nearest(h *Hop, records []runs.Connection) int {
 // split divides what Chromium saw of opening a connection as the record does. What asking the proxy took counts as blocked, and
 // connect ends when Chromium could send, so that the phases still add up.
 func (p *Proxy) split(h *Hop, c *runs.Connection) {
-	ms := func(from, to time.Time) *float64 { return new(max(0, float64(to.Sub(from))/float64(time.Millisecond))) }
+	ms := func(from, to time.Time) *float64 { return new(max(0, runs.Milliseconds(to.Sub(from)))) }
 	t, began := h.timing, p.At(h.timing.RequestTime)
 	h.Phases.Blocked = ms(began, c.ConnectStart)
 	if !c.DNSStart.IsZero() {

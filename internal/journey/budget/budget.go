@@ -18,7 +18,7 @@ func Check(done *runs.Step, budget *scenario.Budget) {
 	}
 	var breaches, unknown []string
 	breach := func(format string, args ...any) { breaches = append(breaches, fmt.Sprintf(format, args...)) }
-	if limit := milliseconds(budget.Duration.D()); limit > 0 && done.DurationMS > limit {
+	if limit := runs.Milliseconds(budget.Duration.D()); limit > 0 && done.DurationMS > limit {
 		breach("duration: got %.0f ms, want at most %.0f ms", done.DurationMS, limit)
 	}
 	var vitals runs.Vitals
@@ -39,8 +39,8 @@ func Check(done *runs.Step, budget *scenario.Budget) {
 		case v.limit == 0:
 		case v.got == nil:
 			unknown = append(unknown, unreported(v.name))
-		case *v.got > milliseconds(v.limit):
-			breach("%s: got %.0f ms, want at most %.0f ms", v.name, *v.got, milliseconds(v.limit))
+		case *v.got > runs.Milliseconds(v.limit):
+			breach("%s: got %.0f ms, want at most %.0f ms", v.name, *v.got, runs.Milliseconds(v.limit))
 		}
 	}
 	switch {
@@ -66,5 +66,3 @@ func Check(done *runs.Step, budget *scenario.Budget) {
 func unreported(vital string) string {
 	return vital + ": the page reported none, so its budget was not checked"
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
