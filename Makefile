@@ -63,7 +63,7 @@ bench: need-demo ## run the benchmarks COUNT times and print medians with their 
 	@$(TOOL) benchstat bin/bench.txt
 
 .PHONY: peers
-peers: need-peers ## beside other runners of recordings, from npm: the same verdicts and requests, and what each takes
+peers: need-peers ## beside other runners of recordings and another prober: the same verdicts and requests, and what each takes
 	npm ci --prefix tools/peers --no-audit --no-fund --silent
 	go test -tags peers -count=1 -timeout 15m -run AsTheReference ./cmd/probe/app
 	go test -run '^$$' -bench Peers -benchtime 1x -timeout 15m ./cmd/probe/app
@@ -97,10 +97,10 @@ need-demo:
 	@.ci/need go chromium
 
 need-test:
-	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus nginx varnish
+	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus alertmanager nginx varnish
 
 need-peers:
-	@.ci/need go engines npm
+	@.ci/need go engines npm nginx blackbox
 
 need-engine:
 	@[ -n "$(ENGINE)" ] || { echo "a container engine is required: got neither docker nor podman on PATH" >&2; exit 1; }

@@ -268,7 +268,7 @@ func TestDemoAndDashboards(t *testing.T) {
 		for i, target := range targets {
 			targets[i] = strings.TrimSuffix(strings.TrimPrefix(target, "metrics=http://"), "/metrics")
 		}
-		prometheus := expositiontest.StartPrometheus(t, targets)
+		prometheus := expositiontest.StartPrometheus(t, expositiontest.Options{Targets: targets})
 		checkDashboards(t, prometheus)
 	})
 	if len(r.Regions) != 4 || len(r.Combinations) != 40 {

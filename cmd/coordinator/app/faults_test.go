@@ -15,6 +15,7 @@ import (
 	probe "lastmile/cmd/probe/app"
 	"lastmile/internal/cli/clitest"
 	"lastmile/internal/demosite"
+	"lastmile/internal/exposition/expositiontest"
 	"lastmile/internal/runs"
 )
 
@@ -226,13 +227,23 @@ func checkWell(t *testing.T, r *runs.Result) {
 }
 
 // TestDemoFaults runs the whole fleet with all faults on at once: each is found by the scenario that is there for it, in the region in which
-// it is, and nothing else is found anywhere, browser journeys included.
+// it is, and nothing else is found anywhere, browser journeys included. With the rules that ship, a Prometheus pages for the leak.
 func TestDemoFaults(t *testing.T) {
 	var flags []string
 	for _, f := range demosite.FaultNames() {
 		flags = append(flags, "--fault", f)
 	}
-	r := demoFor(t, "30s", func(logFile string) { findExposed(t, logFile) }, flags...)
+	alertmanager := expositiontest.StartAlertmanager(t)
+	r := demoFor(t, "45s", func(logFile string) { // one scrape after the first leak is enough for the page
+		coordinator := findCoordinator(t, logFile)
+		expositiontest.StartPrometheus(t, expositiontest.Options{
+			Targets: []string{strings.TrimSuffix(strings.TrimPrefix(coordinator, "http://"), "/metrics")}, Job: "lastmile-coordinator",
+			Rules: "../../../dashboards/rules.yml", Alertmanager: alertmanager,
+		})
+		findExposed(t, coordinator)
+		findPage(t, alertmanager)
+	}, flags...)
+	findPage(t, alertmanager)
 	for _, c := range r.Combinations {
 		at := slices.IndexFunc(findings(), func(f finding) bool {
 			return f.class != "" && f.scenario == c.Scenario && f.fault.DefaultRegion() == c.Region
@@ -245,9 +256,9 @@ func TestDemoFaults(t *testing.T) {
 	}
 }
 
-// findExposed waits until the coordinator counts exposed answers, and checks where.
-func findExposed(t *testing.T, logFile string) {
-	var coordinator string
+// findCoordinator waits until the coordinator has planned slots, and returns the address of its metrics.
+func findCoordinator(t *testing.T, logFile string) (coordinator string) {
+	t.Helper()
 	clitest.Eventually(t, "the coordinator's metrics", func() bool {
 		log, err := os.ReadFile(logFile)
 		if err != nil {
@@ -260,6 +271,29 @@ func findExposed(t *testing.T, logFile string) {
 		}
 		return coordinator != ""
 	})
+	return coordinator
+}
+
+// findPage waits until the leak has paged, and checks that nothing else has, then or before.
+func findPage(t *testing.T, alertmanager *expositiontest.Alertmanager) {
+	t.Helper()
+	var pages []expositiontest.Alert
+	clitest.Eventually(t, "a page", func() bool {
+		pages = slices.DeleteFunc(alertmanager.Alerts(t), func(a expositiontest.Alert) bool { return a.Labels["severity"] != "page" })
+		return len(pages) > 0
+	})
+	for _, page := range pages {
+		l, text := page.Labels, page.Annotations["summary"]
+		if l["alertname"] != "LastmileCacheLeak" || l["scenario"] != "private-cache" || l["region"] != "apac" || l["network"] != "none" ||
+			!strings.Contains(text, "private-cache in apac, network none") || len(pages) > 1 {
+			t.Errorf("got page %v %q, want one of the leak of private-cache in apac and no other", l, text)
+		}
+	}
+}
+
+// findExposed waits until the coordinator counts exposed answers, and checks where.
+func findExposed(t *testing.T, coordinator string) {
+	t.Helper()
 	clitest.Eventually(t, "answers that a shared cache ought not to have given", func() bool {
 		return scrape(t, coordinator).sum("lastmile_exposed_answers_total") > 0
 	})

@@ -219,8 +219,10 @@ type front struct{ unit atomic.Pointer[unit] }
 // handler answers /metrics, /healthz and /readyz.
 func (f *front) handler() http.Handler { return exposition.Handler(f.metrics, f.readiness) }
 
+// metrics writes nothing before the ledger is complete: counters that run up while the results are read back would look like news, and
+// page for every leak in the books.
 func (f *front) metrics(w io.Writer) {
-	if u := f.unit.Load(); u != nil {
+	if u := f.unit.Load(); u != nil && u.ready.Load() {
 		u.metrics.WritePrometheus(w)
 	}
 }

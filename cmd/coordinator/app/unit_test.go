@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -170,6 +172,37 @@ func TestRestartBetweenOrderAndSlot(t *testing.T) {
 				t.Errorf("got %v of %d planned, %d outside the books, want all inside", got.Counts, got.Entered[runs.StatePending], got.Unscheduled)
 			}
 		})
+	}
+}
+
+// Metrics are those of whole books, from the first scrape on: a counter that runs up while results are read back would look like news.
+func TestMetricsWaitForTheBooks(t *testing.T) {
+	set, hub := tenSeconds(t), emptyHub(t)
+	const results = 50
+	for i := range time.Duration(results) {
+		passed(t, hub, set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-time.Hour+i*10*time.Second)))
+	}
+	u := newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
+	var f front
+	f.unit.Store(u)
+	var page strings.Builder
+	if f.metrics(&page); page.String() != "" {
+		t.Errorf("before the results are read back: got metrics\n%s\nwant none", &page)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- u.run(ctx, ctx) }()
+	clitest.Eventually(t, "metrics", func() bool {
+		f.metrics(&page)
+		return page.Len() > 0
+	})
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	first, want := page.String(), fmt.Sprintf(`lastmile_runs_total{scenario="api",region="us",network="none",state="passed"} %d`+"\n", results)
+	if !strings.Contains(first, want) || !strings.Contains(first, `class="cache_leak"} 0`+"\n") || !strings.Contains(first, "lastmile_coordinator_info{") {
+		t.Errorf("got as the first metrics\n%s\nwant %sa leak counter of 0 and word of the coordinator", first, want)
 	}
 }
 

@@ -234,6 +234,7 @@ func startBlackbox(b *testing.B) (base string, cpu func() time.Duration) {
 // startPeer starts a server, waits until it listens, and ends it with the benchmark.
 func startPeer(b *testing.B, address, name string, args ...string) (pid int) {
 	b.Helper()
+	b.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin") // where Debian puts servers
 	cmd := exec.Command(name, args...)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
