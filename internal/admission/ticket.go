@@ -121,9 +121,16 @@ func (t *Ticket) Stamp(r *runs.Result) {
 	}
 	if lost, ok := t.delay.since(t.room.machine.Delay()); ok && crowded && lost > delayFloor && float64(lost) > delayLimit*float64(took) {
 		taint(r, "the probe waited for a processor", lost, took, delayLimit)
-		drown(r, lost, took)
+		drown(r, t.share(lost), took)
 	}
 	t.learn(r, took, len(r.Tainted) > busy)
+}
+
+// share is what one run has lost of what the probe's threads have lost together, for all that are at work: many a little is no lot for any.
+func (t *Ticket) share(lost time.Duration) time.Duration {
+	t.room.mu.Lock()
+	defer t.room.mu.Unlock()
+	return lost / time.Duration(max(len(t.room.held), 1))
 }
 
 // drown makes a run invalid that ran out of time on a machine that gave it too little of its own.

@@ -103,6 +103,31 @@ func TestDrownedRunIsInvalid(t *testing.T) {
 	}
 }
 
+// What the probe's threads lose together is not one run's: with many runs at work, an outage is not to look like a busy machine.
+func TestManyLittleDelaysDrownNobody(t *testing.T) {
+	for others, want := range map[int]runs.State{0: runs.StateInvalid, 3: runs.StateFailed} {
+		synctest.Test(t, func(t *testing.T) {
+			files := memory(4000).Files.(fstest.MapFS)
+			lose(files, "0", "0")
+			r := New(Machine{Files: files}, 4)
+			for range others {
+				defer acquire(t, r, Need{Key: "other"}).Release()
+			}
+			ticket := acquire(t, r, Need{Key: "a"})
+			defer ticket.Release()
+			if err := ticket.Start(t.Context(), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			lose(files, "0", "1500000000")
+			result := &runs.Result{State: runs.StateFailed, Cause: &runs.Cause{Class: runs.ClassTimeout, Detail: "time is up"}}
+			if ticket.Stamp(result); result.State != want || len(result.Tainted) != 1 {
+				t.Errorf("beside %d others: got %s %+v, tainted %q, want %s, tainted", others, result.State, *result.Cause, result.Tainted, want)
+			}
+		})
+	}
+}
+
 // What a browser's own threads lose to each other is the page's; what others take, and machines with much left over, are told apart.
 func TestCrowded(t *testing.T) {
 	for name, tt := range map[string]struct {

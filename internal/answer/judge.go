@@ -352,8 +352,12 @@ func (c *comparison) showUpTo(value string, limit int) string {
 			private[secret] = vars.Secret(secret)
 		}
 	}
-	return Clip(vars.NewScope(map[string]string{}, private).Redact(value), limit)
+	// Of these there may be thousands, and what a target says may take long to look through for each of them.
+	return Clip(vars.NewScope(map[string]string{}, private).Redact(Clip(value, ahead*limit)), limit)
 }
+
+// ahead is how many times what is shown is looked through for credentials: one that begins in it is known by as much, though cut off.
+const ahead = 5
 
 // credential reports whether a header's value is never shown.
 func credential(name string) bool {

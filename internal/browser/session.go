@@ -88,10 +88,9 @@ func (s *Session) Close() runs.Trail {
 		s.trail.Load = &runs.Load{LaunchMS: s.launchMS, CPUSeconds: used.CPU.Seconds(), LaunchCPU: s.launchCPU, PeakMemory: used.Memory}
 		s.trail.Tainted = s.tab.Tainted()
 		s.trail.Navigations, s.trail.Vitals, s.trail.Console = s.tab.Navigations(), s.tab.LateVitals(), s.tab.Console()
-		var dropped int
-		s.trail.Requests, dropped = s.tab.Requests()
-		if dropped > 0 {
-			s.log.Warn("requests over the limit were only counted", "kept", len(s.trail.Requests), "dropped", dropped)
+		s.trail.Requests, s.trail.Dropped = s.tab.Requests()
+		if s.trail.Dropped > 0 {
+			s.log.Warn("requests over the limit were only counted", "kept", len(s.trail.Requests), "dropped", s.trail.Dropped)
 		}
 	})
 	return s.trail

@@ -46,7 +46,7 @@ func (b *Bus) PublishResult(ctx context.Context, r runs.Result) error {
 }
 
 // encodeResult makes the body of a result of at most limit bytes. Where the whole does not fit, the last requests are left out
-// and their number is returned: counts, steps and cause stay true.
+// and their number is returned: the cache's counts, steps and cause stay true; what the hub counts by request is short of them.
 func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error) {
 	if body, err = json.Marshal(&r); err != nil {
 		return nil, 0, err
@@ -70,7 +70,7 @@ func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error
 		room -= sizes[keep]
 		keep++
 	}
-	r.Requests, r.Dropped = all[:keep], len(all)-keep
+	r.Requests, r.Dropped = all[:keep], r.Dropped+len(all)-keep
 	if body, err = json.Marshal(&r); err != nil {
 		return nil, 0, err
 	}

@@ -94,11 +94,11 @@ func runMetrics() []Metric {
 			"Time that the requests of measured runs that are not tainted spent in a phase. A reused connection has no dns, connect or tls; connect includes tls."},
 		{"lastmile_bytes_total", "counter", "L direction", "Bytes that the requests of measured runs moved over the network."},
 		{"lastmile_cdn_responses_total", "counter", "L cache",
-			"Responses of measured runs by what the CDN did. Hit ratio = (hit + stale) / (hit + stale + revalidated + expired + miss)."},
+			"Responses of measured runs, to first attempts, by what the CDN did. Hit ratio = (hit + stale) / (hit + stale + revalidated + expired + miss)."},
 		{"lastmile_routed_requests_total", "counter", "L expected",
-			"Responses that named the region that served them, by whether it was the expected one."},
+			"Responses to first attempts that named the region that served them, by whether it was the expected one."},
 		{"lastmile_served_region_total", "counter", "L served expected",
-			"Responses by the region that served them. A series begins with its first response: alert on lastmile_routed_requests_total."},
+			"Responses to first attempts by the region that served them. A series begins with its first response: alert on lastmile_routed_requests_total."},
 	})
 }
 

@@ -68,11 +68,12 @@ func accounts(n int64) []runs.Account {
 			},
 			Ages:   []runs.Ages{{Class: "edge-cache", Sum: time.Duration(n) * 270 * time.Minute, Count: 270 * n}, {Class: "other"}},
 			Routed: runs.Routed{Right: runs.Waits{Sum: time.Duration(n) * 95 * 100 * time.Millisecond, Count: 95 * n}, Wrong: runs.Waits{Sum: time.Duration(n) * 5 * 350 * time.Millisecond, Count: 5 * n}},
-			Recent: map[time.Duration]runs.Routed{
-				time.Hour:      {Right: runs.Waits{Sum: time.Second, Count: 10}, Wrong: runs.Waits{Sum: 700 * time.Millisecond, Count: 2}},
-				24 * time.Hour: {Right: runs.Waits{Sum: time.Second, Count: 10}},
+			Recent: map[time.Duration][]runs.Routed{
+				time.Hour:      {{Right: runs.Waits{Sum: time.Second, Count: 10}, Wrong: runs.Waits{Sum: 700 * time.Millisecond, Count: 2}}},
+				24 * time.Hour: {{Right: runs.Waits{Sum: time.Second, Count: 10}}},
 			},
 			Exposed:    2 * n,
+			Dropped:    6 * n,
 			Overflow:   map[string]int64{"pop": n},
 			Indicators: []runs.Indicator{{Name: "edge-cache", SLI: scenario.SLICacheHit, Good: 274 * n, Total: 320 * n}, {Name: "routing", SLI: scenario.SLIRouting, Good: 95 * n, Total: 100 * n}},
 			Latency: map[time.Duration]runs.Latency{

@@ -137,7 +137,7 @@ func (e *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req, span := e.session.traced(req)
 	h := &hop{request: runs.Request{
-		SpanID: span, Step: e.plan.step.ID, URL: bareURL(req.URL), Method: req.Method, Cache: cachestate.Classify(nil), StartedAt: time.Now(),
+		SpanID: span, Step: e.plan.step.ID, URL: bareURL(req.URL), Method: req.Method, Cache: cachestate.Classify(nil), StartedAt: time.Now(), Again: e.out.Attempts > 1,
 		Exchange: &runs.Exchange{URL: req.URL.String(), RequestHeaders: req.Header.Clone(), RequestBytes: max(req.ContentLength, 0), BodyBytes: -1},
 	}}
 	e.hop, e.sent = h, append(e.sent, req)
@@ -148,11 +148,13 @@ func (e *exchange) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	h.read(resp)
 	resp.Body = &meteredBody{ReadCloser: resp.Body, hop: h}
+	if resp.StatusCode != http.StatusSwitchingProtocols { // whose body has no end
+		if err := e.session.guard.Look(resp, &h.request); err != nil {
+			return nil, err
+		}
+	}
 	if err := checkResponse(req, resp); err != nil {
 		_ = resp.Body.Close()
-		return nil, err
-	}
-	if err := e.session.guard.Look(resp, &h.request); err != nil {
 		return nil, err
 	}
 	return resp, nil

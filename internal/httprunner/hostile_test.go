@@ -328,8 +328,8 @@ func TestCookieFlood(t *testing.T) {
 	for range 4 {
 		wantCause(t, j.step(t, scenario.Step{URL: server.URL}), "", "")
 	}
-	if fmt.Sprint(got) != "[0 1500 1500 1500]" {
-		t.Errorf("got %v cookies sent, want no more than 2000 ever taken", got)
+	if fmt.Sprint(got) != "[0 1500 2000 2000]" {
+		t.Errorf("got %v cookies sent, want no more than 2000 ever kept", got)
 	}
 }
 

@@ -14,14 +14,13 @@ import (
 
 // The bounds of a run's cookies. Browsers hold to the same size (RFC 6265, section 6.1).
 const (
-	maxCookies    = 2000 // that servers set, each time counted
+	maxCookies    = 2000 // that are kept; one that replaces another always finds room
 	maxCookieSize = 4096 // name and value, in bytes
 )
 
 // jar is the run's cookie jar. Cookies beyond the bounds are dropped. Beside what net/http's jar does it can tell all that is in it.
 type jar struct {
 	*cookiejar.Jar
-	set   int
 	known map[cookieKey]*http.Cookie // all that were set and not taken back; the jar itself says which of them it holds
 }
 
@@ -36,20 +35,13 @@ func newJar() (*jar, error) {
 
 // SetCookies implements http.CookieJar.
 func (j *jar) SetCookies(u *url.URL, cookies []*http.Cookie) {
-	j.set += len(cookies)
-	if j.set > maxCookies {
-		return
-	}
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	cookies = slices.DeleteFunc(cookies, func(c *http.Cookie) bool {
 		domain := strings.ToLower(strings.TrimPrefix(c.Domain, "."))
 		tooWide := domain != "" && domain != host && !strings.Contains(domain, ".") // a top-level domain
-		return tooWide || len(c.Name)+len(c.Value) > maxCookieSize
+		return tooWide || len(c.Name)+len(c.Value) > maxCookieSize || !j.note(host, u.Path, c)
 	})
 	j.Jar.SetCookies(withPort(u), cookies)
-	for _, c := range cookies {
-		j.note(host, u.Path, c)
-	}
 }
 
 // Cookies implements http.CookieJar.
@@ -64,8 +56,8 @@ func withPort(u *url.URL) *url.URL {
 }
 
 // note keeps a cookie as the jar does, with where it holds: of one that holds for its host alone the domain is the host, else it begins
-// with a dot.
-func (j *jar) note(host, path string, c *http.Cookie) {
+// with a dot. It reports false where the cookie is none that the host may set, or there is no room for it.
+func (j *jar) note(host, path string, c *http.Cookie) bool {
 	kept := *c
 	kept.Domain = strings.ToLower(strings.TrimPrefix(c.Domain, "."))
 	if _, err := netip.ParseAddr(host); err == nil || kept.Domain == "" { // addresses have no domains
@@ -73,7 +65,7 @@ func (j *jar) note(host, path string, c *http.Cookie) {
 	} else if host == kept.Domain || strings.HasSuffix(host, "."+kept.Domain) {
 		kept.Domain = "." + kept.Domain
 	} else {
-		return // not the host's to set
+		return false // not the host's to set
 	}
 	if !strings.HasPrefix(kept.Path, "/") {
 		kept.Path = "/"
@@ -86,15 +78,29 @@ func (j *jar) note(host, path string, c *http.Cookie) {
 		kept.MaxAge = 0 // it counts from when it was set
 	}
 	kept.Raw, kept.RawExpires, kept.Unparsed = "", "", nil
-	j.known[cookieKey{kept.Domain, kept.Path, kept.Name}] = &kept
+	key := cookieKey{kept.Domain, kept.Path, kept.Name}
+	if expired(&kept) {
+		delete(j.known, key)
+		return true // for the jar to take away
+	}
+	if _, had := j.known[key]; !had && len(j.known) >= maxCookies {
+		return false
+	}
+	j.known[key] = &kept
+	return true
 }
 
 // all returns the cookies that the jar holds, by domain, path and name.
 func (j *jar) all() []*http.Cookie {
 	var out []*http.Cookie
+	held := map[cookieKey][]*http.Cookie{} // by domain and path: the jar sorts each time
 	for key, c := range j.known {
+		place := cookieKey{domain: key.domain, path: key.path}
+		if _, asked := held[place]; !asked {
+			held[place] = j.Jar.Cookies(origin(c))
+		}
 		same := func(held *http.Cookie) bool { return held.Name == c.Name && held.Value == c.Value }
-		if expired(c) || !slices.ContainsFunc(j.Jar.Cookies(origin(c)), same) {
+		if expired(c) || !slices.ContainsFunc(held[place], same) {
 			delete(j.known, key) // refused, replaced or over
 			continue
 		}
@@ -124,7 +130,6 @@ func (j *jar) replace(cookies []*http.Cookie) {
 		}
 		fresh.SetCookies(origin(c), []*http.Cookie{&one})
 	}
-	fresh.set = j.set
 	*j = *fresh
 }
 

@@ -27,7 +27,7 @@ type plan struct {
 	url           string
 	header        http.Header // Host included
 	body          []byte
-	secretHeaders []string // names of the headers that hold a secret
+	secretHeaders []string // names of the headers that hold a secret, or tell who asks
 	identity      *clientcert.Identity
 	err           error // the first thing wrong with the step
 }
@@ -47,7 +47,7 @@ func newPlan(step *scenario.Step, scope *vars.Scope, userAgent string, judge *an
 	for name, template := range step.Headers {
 		value := p.expand("header "+name, template)
 		p.header.Set(name, value)
-		if strings.Contains(template, "${secrets.") || scope.Redact(value) != value { // a variable may be one too
+		if tellsWho(name) || strings.Contains(template, "${secrets.") || scope.Redact(value) != value { // a variable may be one too
 			p.secretHeaders = append(p.secretHeaders, name)
 		}
 	}
@@ -104,8 +104,19 @@ func (p *plan) request(ctx context.Context) (*http.Request, error) {
 	return req, nil
 }
 
-// redirect is the policy of http.Client.CheckRedirect. net/http itself keeps Authorization and Cookie from other hosts; what
-// the scenario calls a secret is kept from them as well, whatever header it stands in.
+// tellsWho reports whether a header says who asks.
+func tellsWho(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Authorization", "Proxy-Authorization", "Cookie":
+		return true
+	}
+	return false
+}
+
+// redirect is the policy of http.Client.CheckRedirect. net/http itself keeps Authorization and Cookie from other names, but not from other
+// ports, nor from names below the first, nor from the same one without TLS; here they stay with the step's first server, and so does what
+// the scenario calls a secret, whatever header it stands in. Of the address that it came from another server is told the host alone, as
+// browsers have it: net/http would tell it the query too.
 func (p *plan) redirect(req *http.Request, via []*http.Request) error {
 	if p.step.FollowRedirects != nil && !*p.step.FollowRedirects {
 		return http.ErrUseLastResponse
@@ -117,6 +128,9 @@ func (p *plan) redirect(req *http.Request, via []*http.Request) error {
 		for _, name := range p.secretHeaders {
 			req.Header.Del(name)
 		}
+	}
+	if last := via[len(via)-1]; p.header.Get("Referer") == "" && req.Header.Get("Referer") != "" && elsewhere(last, req) {
+		req.Header.Set("Referer", last.URL.Scheme+"://"+last.URL.Host+"/")
 	}
 	return nil
 }

@@ -77,6 +77,11 @@ func TestRetries(t *testing.T) {
 			if n := max(test.tries, 1); got.Requests != n || len(requests) != n || int(served.Load()) != n {
 				t.Errorf("got %d requests, %d recorded, %d served, want one for each of %d attempts", got.Requests, len(requests), served.Load(), n)
 			}
+			for i := range requests {
+				if requests[i].Again != (i > 0) {
+					t.Errorf("request %d: got again %t: only the first attempt is what counts", i+1, requests[i].Again)
+				}
+			}
 			if pauses := []float64{0, 0, 100, 300}[min(test.tries, 3)]; got.DurationMS < pauses {
 				t.Errorf("got %v ms, want pauses of %v ms at least", got.DurationMS, pauses)
 			}

@@ -41,6 +41,7 @@ const (
 	maxRedirects                    = 10        // of one request
 	maxInterim                      = 10        // 1xx responses before the real one
 	maxRequests                     = 500       // kept in the result of one run
+	maxKept                         = 16 << 20  // bytes of headers kept of one run, with what it takes to keep them
 )
 
 // Runner opens a Session per run. It is safe for concurrent use.
@@ -72,6 +73,8 @@ type Session struct {
 	guard      *guard.Guard // nil = there is nothing that must not show
 	bodies     *coding.Bodies
 	requests   []runs.Request
+	dropped    int // requests beyond those
+	kept       int // about how many bytes the headers of the requests take
 }
 
 // Open starts the session of one run over its access network, which must last until Close. It opens no connection yet; a is
@@ -103,7 +106,7 @@ func (r *Runner) Open(_ context.Context, a *runs.Assignment, network Network) (*
 func (s *Session) Close() runs.Trail {
 	s.transports.close()
 	s.log.Debug("http session closed", "run_id", s.runID, "requests", len(s.requests))
-	return runs.Trail{Requests: s.requests}
+	return runs.Trail{Requests: s.requests, Dropped: s.dropped}
 }
 
 // Cookies returns all cookies that the journey has, with what they hold for. The domain of one that goes to its host alone is that host;
@@ -118,22 +121,48 @@ func (s *Session) SetCookies(_ context.Context, cookies []*http.Cookie) error {
 
 // Forget drops the requests so far for which drop is true: they are in no trail. So a run may make many more than are kept.
 func (s *Session) Forget(drop func(*runs.Request) bool) {
-	s.requests = slices.DeleteFunc(s.requests, func(q runs.Request) bool { return drop(&q) })
+	s.requests = slices.DeleteFunc(s.requests, func(q runs.Request) bool {
+		gone := drop(&q)
+		if gone {
+			s.kept -= weight(&q)
+		}
+		return gone
+	})
 }
 
 // Watch has every answer from now on, those that redirect included, looked through for the secret before anything else is made of it: the
 // status line, the header and the trailer, the body as it came and decoded; for the secret as it is and in the encodings that
 // vars.Finder knows. A step that gets an answer which has it fails with class cache_leak at once: nothing is asserted of that answer, no
-// variable and no cookie is taken from it, and of its header only what tells about caching is kept.
+// variable and no cookie is taken from it, and of its header only what tells about caching is kept. A step that would itself send the
+// secret is an error: nobody could tell a leak from an echo.
 func (s *Session) Watch(secret vars.Secret) { s.guard = guard.New(secret, s.options.MaxBody) }
 
-// record keeps a request for the result.
+// record keeps a request for the result, without its headers where those of the run are more than can be kept.
 func (s *Session) record(q runs.Request) {
 	if len(s.requests) == maxRequests {
-		s.requests[maxRequests-1] = q
-		return
+		s.kept -= weight(&s.requests[maxRequests-1])
+		s.requests = s.requests[:maxRequests-1]
+		s.dropped++
 	}
+	if s.kept+weight(&q) > maxKept {
+		q.Exchange.RequestHeaders, q.Exchange.ResponseHeaders = nil, nil
+	}
+	s.kept += weight(&q)
 	s.requests = append(s.requests, q)
+}
+
+// weight is about how many bytes the headers of a request take.
+func weight(q *runs.Request) (bytes int) {
+	const each = 64 // what a field takes beside its text
+	for _, header := range []http.Header{q.Exchange.RequestHeaders, q.Exchange.ResponseHeaders} {
+		for name, values := range header {
+			bytes += each + len(name)
+			for _, value := range values {
+				bytes += each + len(value)
+			}
+		}
+	}
+	return bytes
 }
 
 // traced gives a request a span of its own in the run's trace (W3C Trace Context), unless the step has given it another place.

@@ -291,8 +291,14 @@ func TestPoll(t *testing.T) {
 		j := plain(t)
 		got := j.step(t, poll("/replica", 5*time.Second))
 		wantCause(t, got, "", "")
-		if got.Attempts != 4 || got.Requests != 4 || len(j.Close().Requests) != 4 {
+		requests := j.Close().Requests
+		if got.Attempts != 4 || got.Requests != 4 || len(requests) != 4 {
 			t.Errorf("got %d attempts, %d requests, want 4", got.Attempts, got.Requests)
+		}
+		for i := range requests {
+			if requests[i].Again != (i > 0) {
+				t.Errorf("request %d: got again %t: only the first attempt is what counts", i+1, requests[i].Again)
+			}
 		}
 		if got.DurationMS < 75 || got.DurationMS > 2000 {
 			t.Errorf("got %v ms, want three pauses of 25 ms", got.DurationMS)
@@ -329,9 +335,10 @@ func TestPollKeepsABoundedRecord(t *testing.T) {
 		calls = 49 // ten redirects, then the answer
 		wantCause(t, j.step(t, step), "", "")
 	}
-	requests := j.Close().Requests
-	if len(requests) != 500 || requests[499].Status != 200 {
-		t.Errorf("got %d requests ending in %d, want 500 with the newest last", len(requests), requests[len(requests)-1].Status)
+	trail := j.Close()
+	requests := trail.Requests
+	if len(requests) != 500 || requests[499].Status != 200 || trail.Dropped != 160 {
+		t.Errorf("got %d requests ending in %d, and %d dropped, want 500 with the newest last of 660", len(requests), requests[len(requests)-1].Status, trail.Dropped)
 	}
 }
 

@@ -30,6 +30,10 @@ func (s *Session) Step(ctx context.Context, step *scenario.Step, scope *vars.Sco
 	if err != nil {
 		return runs.Step{State: runs.StepFailed, Cause: causef(runs.ClassScript, "%s", scope.Redact(err.Error()))}, nil
 	}
+	if part := s.guard.Asks(p.url, p.header, p.body); part != "" {
+		return runs.Step{}, &runs.Fault{Class: runs.ClassProbe, Err: fmt.Errorf(
+			"run http step: got the canary of another in the %s that it sends, want none there: a server that repeats it would look like a leak", part)}
+	}
 	e := &exchange{session: s, plan: p, began: time.Now(), out: runs.Step{State: runs.StepPassed}}
 	if step.Poll == nil {
 		err = e.tries(ctx, step.Retries)

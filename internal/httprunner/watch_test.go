@@ -50,6 +50,9 @@ func leaky(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, "moved, "+canary)
 	case "/location":
 		http.Redirect(w, r, "/clean?id="+canary, http.StatusFound)
+	case "/nowhere":
+		h.Set("Location", "/%zz?id="+canary)
+		w.WriteHeader(http.StatusFound)
 	case "/trailer":
 		h.Set("Trailer", "X-Id")
 		_, _ = fmt.Fprint(w, "body")
@@ -85,7 +88,7 @@ func TestWatchedSessionsFindWhatIsAnothers(t *testing.T) {
 	server := serve(t, leaky)
 	for path, where := range map[string]string{
 		"/body": "body", "/gzip": "body", "/br": "body", "/zstd": "body", "/header": "header", "/cookie": "header", "/escaped": "body", "/error": "body",
-		"/redirect": "body", "/location": "header", "/trailer": "trailer", "/broken": "body",
+		"/redirect": "body", "/location": "header", "/trailer": "trailer", "/broken": "body", "/nowhere": "header",
 	} {
 		t.Run(path, func(t *testing.T) {
 			j := plain(t)

@@ -386,6 +386,7 @@ func (r *run) add(trail runs.Trail) {
 		trail.Navigations[i].StartedMS = r.since(trail.Navigations[i].StartedAt)
 	}
 	r.result.Requests = append(r.result.Requests, trail.Requests...)
+	r.result.Dropped += trail.Dropped
 	r.result.Navigations = append(r.result.Navigations, trail.Navigations...)
 	r.result.Console = append(r.result.Console, trail.Console...)
 	for i := range r.result.Steps {
@@ -470,6 +471,7 @@ func (r *run) redact() {
 		request.Error = r.scope.Redact(request.Error)
 		request.ServedRegion = r.scope.Redact(request.ServedRegion) // what a header of the target says
 		request.PoP = r.scope.Redact(request.PoP)
+		request.Cache.Evidence = strings.TrimSuffix(r.scope.Redact(request.Cache.Evidence+"..."), "...") // a word of the target's, maybe cut off
 	}
 	for i := range r.result.Navigations {
 		r.result.Navigations[i].URL = r.scope.Redact(r.result.Navigations[i].URL)

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"lastmile/internal/cachestate"
 	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
@@ -226,6 +228,34 @@ func TestSecretsNeverLeave(t *testing.T) {
 		if got := runner(s, values).Run(t.Context(), a); got.State != runs.StateInvalid {
 			t.Errorf("%s secret: got %s, want invalid", name, got.State)
 		}
+	}
+}
+
+// speaker is a session whose answers say of their caches what a target made up.
+type speaker struct {
+	script
+	said []string
+}
+
+func (s *speaker) Close() (trail runs.Trail) {
+	for _, said := range s.said {
+		trail.Requests = append(trail.Requests, runs.Request{Status: 200, Cache: cachestate.Classify(http.Header{"Cache-Status": {"edge; fwd=" + said}})})
+	}
+	return trail
+}
+
+// What a cache says of itself is kept as evidence, cut to a word: a server may well put there what the request came with.
+func TestSecretsNeverLeaveAsEvidence(t *testing.T) {
+	const secret = "hunter2hunter2-0123456789-0123456789-0123456789"
+	s := &speaker{said: []string{secret, secret[:14] + ".rest", "nonsense", "miss"}}
+	a := assignment(httpStep("login"))
+	a.Scenario.Secrets = []string{"LONG", "DOTTED"}
+	got := runner(s, map[string]string{"LONG": secret, "DOTTED": secret[:14] + ".rest"}).Run(t.Context(), a)
+	if body, err := json.Marshal(got); err != nil || strings.Contains(string(body), "hunter2") {
+		t.Errorf("secret in the result: %s (%v)", body, err)
+	}
+	if one, two := got.Requests[2].Cache.Evidence, got.Requests[3].Cache.Evidence; one != "Cache-Status: fwd=nonsense" || two != "Cache-Status: fwd=miss" {
+		t.Errorf("got evidence %q and %q, want what is no secret as it was", one, two)
 	}
 }
 

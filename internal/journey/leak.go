@@ -118,8 +118,8 @@ func (p *pass) judge() (err error) {
 	switch {
 	case p.canary == "":
 		err = fmt.Errorf("canary of %s: nothing that its steps did gave it a value", p.Name)
-	case len(p.canary) < minCanary:
-		err = fmt.Errorf("canary of %s: got %d bytes, want %d or more", p.Name, len(p.canary), minCanary)
+	case len(vars.Plain(p.canary)) < minCanary:
+		err = fmt.Errorf("canary of %s: got %d bytes, want %d or more once percent-encoding and the like are undone", p.Name, len(vars.Plain(p.canary)), minCanary)
 	case p.other.canary != "":
 		err = apart(p.other, p)
 	}
@@ -131,10 +131,11 @@ func (p *pass) judge() (err error) {
 
 // apart says why the canaries of two identities cannot be told from each other.
 func apart(one, two *pass) error {
-	if one.canary == two.canary {
+	first, second := vars.Plain(one.canary).Reveal(), vars.Plain(two.canary).Reveal()
+	if first == second {
 		return fmt.Errorf("canaries of %s and %s: got the same, want something that only the one may see, and only the other", one.Name, two.Name)
 	}
-	if strings.Contains(one.canary.Reveal(), two.canary.Reveal()) || strings.Contains(two.canary.Reveal(), one.canary.Reveal()) {
+	if strings.Contains(first, second) || strings.Contains(second, first) {
 		return fmt.Errorf("canaries of %s and %s: got one that is a part of the other, want neither in the other", one.Name, two.Name)
 	}
 	return nil

@@ -185,8 +185,13 @@ func TestCanariesThatTellNothingMakeARunInvalid(t *testing.T) {
 		detail  string
 		ran     int
 	}{
-		"too short":    {func(m *mirror, _ *runs.Assignment) { m.own["alice"] = "short-canary-15" }, nil, "canary of alice: got 15 bytes, want 16 or more", 3},
-		"other short":  {func(m *mirror, _ *runs.Assignment) { m.own["bob"] = "bob" }, nil, "canary of bob: got 3 bytes, want 16 or more", 6},
+		"too short":   {func(m *mirror, _ *runs.Assignment) { m.own["alice"] = "short-canary-15" }, nil, "canary of alice: got 15 bytes, want 16 or more", 3},
+		"other short": {func(m *mirror, _ *runs.Assignment) { m.own["bob"] = "bob" }, nil, "canary of bob: got 3 bytes, want 16 or more", 6},
+		"short name":  {func(m *mirror, _ *runs.Assignment) { m.own["alice"] = "%D0%98%D0%B2%D0%B0%D0%BD" }, nil, "canary of alice: got 8 bytes, want 16 or more", 3},
+		"same name": {func(m *mirror, _ *runs.Assignment) {
+			m.own["alice"], m.own["bob"] = "canary%20of%20everybody", "canary of everybody"
+		},
+			nil, "canaries of alice and bob: got the same", 6},
 		"not there":    {func(_ *mirror, a *runs.Assignment) { a.Scenario.Identities[0].Canary = "${other}" }, nil, "canary of alice: nothing that its steps did gave it a value", 3},
 		"one in other": {func(m *mirror, _ *runs.Assignment) { m.own["alice"] = "id-" + bobCanary }, nil, "canaries of alice and bob: got one that is a part of the other", 6},
 		"same user":    {func(_ *mirror, a *runs.Assignment) { a.Scenario.Identities[1].Vars["user"] = "alice" }, nil, "identities alice and bob: got the same vars, want those of two users", 0},

@@ -31,6 +31,9 @@ type Forgetful interface {
 // reserve is what a writer leaves of its run's time for cleaning up.
 const reserve = cleanupTime
 
+// leastPatience is how long a look that the end cuts off must have waited, at the least, to say something of the service.
+const leastPatience = time.Second
+
 // shortestPause is the least time between two looks.
 const shortestPause = time.Millisecond
 
@@ -58,6 +61,7 @@ func (r *run) write(ctx context.Context, relay Relay) {
 		return
 	}
 	if token, stay, ok := r.put(ctx, relay.Read); ok {
+		until := time.Now().Add(stay)
 		limited, cancel := context.WithDeadline(ctx, r.end())
 		err := relay.Publish(limited, token)
 		cancel()
@@ -66,7 +70,7 @@ func (r *run) write(ctx context.Context, relay Relay) {
 		case err != nil:
 			r.fault = fault(runs.ClassProbe, "%w", err)
 		default:
-			pause(ctx, stay)
+			pause(ctx, time.Until(until))
 		}
 	}
 	r.cleanUp(ctx)
@@ -233,7 +237,7 @@ type look struct {
 	steps        []runs.Step
 	defs         []scenario.Step
 	cause        *runs.Cause // why it is not passed; nil = the write is visible
-	cut          bool        // by the end of the time to look
+	cut          bool        // by the end of the time to look, so soon that it says nothing of who did not answer
 }
 
 // stale reports whether a look says that the write is not there, which is what a failed assertion and a status of 4xx do: a replica that
@@ -298,12 +302,17 @@ func (r *run) observe(ctx context.Context, token *runs.Token, read reading) {
 	s := &sights{written: hubTime(token.WrittenAt, token.Clock), err: token.Clock.Uncertainty(), out: r.result.Replication, forget: r.forget}
 	s.out.WrittenAt = s.written.UTC()
 	s.limit = r.end()
+	now, clock, err := read()
+	switch ahead := s.written.Sub(hubTime(now, clock)); {
+	case err != nil:
+		r.fault = fault(runs.ClassProbe, "%w", err)
+		return
+	case ahead > clock.Uncertainty()+s.err: // one of the two was compared with a hub's clock that has been set meanwhile, or stood still
+		r.fault = fault(runs.ClassProbe, "the write is %s ahead of this probe's time, want at most %s, which is what both clocks may be off by",
+			ahead.Round(time.Millisecond), (clock.Uncertainty() + s.err).Round(time.Millisecond))
+		return
+	}
 	if !token.Until.IsZero() {
-		now, clock, err := read()
-		if err != nil {
-			r.fault = fault(runs.ClassProbe, "%w", err)
-			return
-		}
 		left := hubTime(token.Until, token.Clock).Sub(hubTime(now, clock)) - clock.Uncertainty() - s.err
 		if until := time.Now().Add(left); until.Before(s.limit) {
 			s.limit = until
@@ -318,7 +327,8 @@ func (r *run) observe(ctx context.Context, token *runs.Token, read reading) {
 			r.fault = err
 			break
 		}
-		l.cut = l.cause != nil && l.cause.Class == runs.ClassTimeout && looking.Err() != nil
+		l.cut = l.cause != nil && l.cause.Class == runs.ClassTimeout && looking.Err() != nil &&
+			l.ended.Sub(l.began) < max(def.VisibleWithin.D(), leastPatience)
 		s.add(l)
 		if s.seen != nil && time.Since(s.seen.ended) >= def.WatchTime() {
 			break
@@ -348,7 +358,7 @@ func (s *sights) add(l *look) {
 		})
 	}
 	s.last = l
-	if l.cut && s.first != nil { // it was we who ended it
+	if l.cut { // it was we who ended it
 		return
 	}
 	if s.first == nil {
@@ -380,7 +390,8 @@ func (s *sights) telling(l *look) bool {
 // conclude says what the looks mean. An error of the service is the run's cause wherever it was met; then what was read.
 func (r *run) conclude(s *sights) {
 	def, out := r.a.Scenario.Replication, s.out
-	if s.seen != nil {
+	late := s.seen != nil && s.before == nil && s.since(s.first) > def.VisibleWithin.D() // it may have been visible for long
+	if s.seen != nil && !late {
 		out.LagMS, out.ErrorMS = s.lag()
 	}
 	shown := s.last
@@ -397,6 +408,10 @@ func (r *run) conclude(s *sights) {
 			Class: runs.ClassReplication, Step: s.backwards.cause.Step,
 			Detail: fmt.Sprintf("%d reads no longer saw the write after one had: %s", out.Backwards, s.backwards.cause.Detail),
 		})
+	case late:
+		shown = s.seen
+		r.fault = fault(runs.ClassProbe, "looked for the first time %s after the write, want within %s, when it is due to be visible: how long it took nobody can tell",
+			s.since(s.first).Round(time.Millisecond), def.VisibleWithin)
 	case s.seen != nil:
 		shown = s.seen
 	case s.lasting() < def.VisibleWithin.D():
@@ -436,10 +451,13 @@ func (s *sights) lag() (lag *float64, errorMS float64) {
 	return new(runs.Milliseconds(took)), runs.Milliseconds(gap + s.err + s.seen.err)
 }
 
-// lasting is how long after the write the last look began that could tell, and did not see it.
+// lasting is how long after the write the last look began that could tell, and did not see it: at least, as far as the clocks can tell.
 func (s *sights) lasting() time.Duration {
 	if s.before == nil {
 		return 0
 	}
-	return s.before.at.Add(s.before.began.Sub(s.before.ended)).Sub(s.written)
+	return s.since(s.before) - s.err - s.before.err
 }
+
+// since is how long after the write a look began.
+func (s *sights) since(l *look) time.Duration { return l.at.Add(l.began.Sub(l.ended)).Sub(s.written) }

@@ -24,6 +24,7 @@ type air struct {
 	came   chan struct{} // closed when the first one has come
 	down   error         // why nothing can be published
 	late   time.Duration // after which a token arrives
+	busy   time.Duration // how long it takes to publish one
 }
 
 func newAir() *air { return &air{tokens: map[time.Time]runs.Token{}, came: make(chan struct{})} }
@@ -32,11 +33,12 @@ func newAir() *air { return &air{tokens: map[time.Time]runs.Token{}, came: make(
 type relay struct {
 	*air
 	shift, off time.Duration
+	wrong      time.Duration // what nobody knows that it is off by
 	unknown    error
 }
 
 func (r relay) Read() (time.Time, runs.Clock, error) {
-	return time.Now().Add(r.shift), runs.Clock{OffsetMS: runs.Milliseconds(-r.shift), ErrorMS: runs.Milliseconds(r.off)}, r.unknown
+	return time.Now().Add(r.shift), runs.Clock{OffsetMS: runs.Milliseconds(r.wrong - r.shift), ErrorMS: runs.Milliseconds(r.off)}, r.unknown
 }
 
 func (r relay) Publish(ctx context.Context, t runs.Token) error {
@@ -47,6 +49,7 @@ func (r relay) Publish(ctx context.Context, t runs.Token) error {
 	if err := t.Check(); err != nil {
 		return err
 	}
+	time.Sleep(r.busy)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tokens[t.Slot] = t
@@ -74,6 +77,7 @@ type shop struct {
 	removed time.Time
 	fails   string        // step of the writer that fails
 	slow    time.Duration // what the write takes
+	stuck   time.Duration // how long after the write reads get no answer any more; 0 = they always do
 	when    func(since time.Duration) *runs.Cause
 	tokens  []string // what the readers asked for
 }
@@ -98,6 +102,11 @@ func (s *teller) Step(ctx context.Context, step *scenario.Step, scope *vars.Scop
 	if step.ID == "put" {
 		took += s.slow
 	}
+	s.mu.Lock()
+	if s.stuck > 0 && step.ID == "see" && began.Sub(s.written) >= s.stuck {
+		took = time.Hour
+	}
+	s.mu.Unlock()
 	select {
 	case <-time.After(took):
 	case <-ctx.Done():
@@ -346,6 +355,71 @@ func TestReplicationWithoutAToken(t *testing.T) {
 		_, read := play(t, s, relay{air: a}, relay{air: a, unknown: errors.New("not known yet")}, nil)
 		if read.State != runs.StateInvalid || !strings.Contains(read.Cause.Detail, "not known yet") || read.Clock != nil {
 			t.Errorf("a reader without the time: got %s %+v, want invalid", read.State, read.Cause)
+		}
+	})
+}
+
+// A reader that comes late cannot tell how long the write took to be visible, and one that is cut off at once not whether it is.
+func TestReplicationReadLate(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		late   time.Duration
+		shop   *shop
+		state  runs.State
+		class  runs.Class
+		detail string
+	}{
+		{"visible for long", 5 * time.Second, &shop{when: after(0)}, runs.StateInvalid, runs.ClassProbe, "looked for the first time 5s after the write, want within 2s"},
+		{"in time", time.Second, &shop{when: after(0)}, runs.StatePassed, "", ""},
+		{"late, and not visible even then", 5 * time.Second, &shop{when: after(6 * time.Second)}, runs.StateDegraded, runs.ClassBudget, "visible 6010 ms after the write"},
+		{"cut off at once", 16985 * time.Millisecond, &shop{when: after(0)}, runs.StateInvalid, runs.ClassProbe, "no time left to look"},
+		{"no answer any more", 0, &shop{when: after(time.Hour), stuck: time.Second}, runs.StateFailed, runs.ClassTimeout, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAir()
+			a.late = c.late
+			_, read := play(t, c.shop, relay{air: a}, relay{air: a}, func(s *scenario.Scenario) { s.Steps[0].Timeout = scenario.Duration(time.Minute) })
+			var cause runs.Cause
+			if read.Cause != nil {
+				cause = *read.Cause
+			}
+			if read.State != c.state || cause.Class != c.class || !strings.Contains(cause.Detail, c.detail) {
+				t.Errorf("%s: got %s %+v, want %s %s %q", c.name, read.State, cause, c.state, c.class, c.detail)
+			}
+			if out := read.Replication; (out.LagMS != nil) != (c.state == runs.StatePassed || c.state == runs.StateDegraded) || out.Lost {
+				t.Errorf("%s: got %s", c.name, show(out))
+			}
+		})
+	}
+}
+
+// Clocks that cannot both be right, as when the hub's has been set between two comparisons, tell no lag. Nor is a write lost, where that
+// depends on how far off they are.
+func TestReplicationWithClocksThatAreOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAir()
+		_, read := play(t, &shop{when: after(0)}, relay{air: a, off: time.Millisecond}, relay{air: a, off: time.Millisecond, wrong: -time.Second}, nil)
+		if read.State != runs.StateInvalid || !strings.Contains(read.Cause.Detail, "the write is 1s ahead of this probe's time, want at most 2ms") || read.Replication.LagMS != nil {
+			t.Errorf("got %s %+v %s, want invalid: a read before the write", read.State, read.Cause, show(read.Replication))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		a, s := newAir(), &shop{when: after(time.Hour), slow: 14800 * time.Millisecond} // leaves 2.2 s to look
+		_, read := play(t, s, relay{air: a, off: 50 * time.Millisecond}, relay{air: a, off: 50 * time.Millisecond}, nil)
+		if read.State != runs.StateInvalid || read.Replication.Lost || !strings.Contains(read.Cause.Detail, "looked only until 1.9") {
+			t.Errorf("got %s %+v %s, want invalid: 2.1 s may as well be 1.9 s", read.State, read.Cause, show(read.Replication))
+		}
+	})
+}
+
+// However long it takes to make the token known, the write is gone when it says, and the run ends in time.
+func TestReplicationPublishedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, s := newAir(), &shop{when: after(0)}
+		a.busy = 5 * time.Second
+		wrote, _ := play(t, s, relay{air: a}, relay{air: a}, nil)
+		if stayed := s.removed.Sub(s.written); wrote.State != runs.StatePassed || stayed != 17*time.Second {
+			t.Errorf("got %s %+v, cleaned up after %s, want 17s", wrote.State, wrote.Cause, stayed)
 		}
 	})
 }

@@ -154,7 +154,7 @@ func (a *account) measure(r *runs.Result) {
 	}
 	for i := range r.Requests {
 		region := r.Requests[i].ServedRegion
-		if region == "" {
+		if region == "" || r.Requests[i].Again {
 			continue
 		}
 		by := served{region: region, expected: region == a.expectedRegion()}

@@ -21,10 +21,15 @@ const unknownPoP = "unknown"
 const (
 	maxWaitMS = 1e9
 	maxAge    = 1 << 31 * time.Second // what cachestate gives at most
+
+	maxDropped = 1e6
 )
 
 // recentStep is how finely waits are kept by time.
 const recentStep = 5 * time.Minute
+
+// maxSteps bounds the steps of a scenario whose waits are kept apart.
+const maxSteps = 100
 
 // edge is what the results of a combination say of shared caches and of routing. It is a fold over results alone, and what is kept apart
 // depends on their order within the combination only, which is that of its region's stream: so it is the same after a replay,
@@ -36,8 +41,9 @@ type edge struct {
 	pops       map[string]bool
 	ages       map[string]*runs.Ages
 	routed     runs.Routed
-	recent     map[int64]*runs.Routed // by the Unix second at which the step began
+	recent     map[int64]map[string]*runs.Routed // by the Unix second at which the step of time began, and step of the scenario
 	exposed    int64
+	dropped    int64
 	overflow   map[string]int64
 	indicators map[string]*runs.Indicator
 }
@@ -51,7 +57,7 @@ type lookup struct {
 func newEdge() edge {
 	return edge{
 		lookups: map[lookup]*runs.Lookups{}, pops: map[string]bool{unknownPoP: true}, ages: map[string]*runs.Ages{},
-		recent: map[int64]*runs.Routed{}, overflow: map[string]int64{}, indicators: map[string]*runs.Indicator{},
+		recent: map[int64]map[string]*runs.Routed{}, overflow: map[string]int64{}, indicators: map[string]*runs.Indicator{},
 	}
 }
 
@@ -111,10 +117,16 @@ func (e *edge) age(class string) *runs.Ages {
 
 // result takes up a measured result, the first of its slot.
 func (e *edge) result(r *runs.Result, expected string) {
+	if r.Dropped > 0 && r.Dropped < maxDropped {
+		e.dropped += int64(r.Dropped)
+	}
 	for i := range r.Requests {
 		q := &r.Requests[i]
 		if q.Exposed != "" {
 			e.exposed++
+		}
+		if q.Again { // the first attempt is what users had
+			continue
 		}
 		if q.BrowserCache == "" && q.Status != 0 && q.Cache.State.Counts() {
 			e.lookup(q)
@@ -125,7 +137,7 @@ func (e *edge) result(r *runs.Result, expected string) {
 		right := q.ServedRegion == expected
 		e.count(scenario.SLIRouting, right, nil)
 		if wait := q.Phases.Wait; len(r.Tainted) == 0 && wait != nil && *wait >= 0 && *wait < maxWaitMS {
-			e.wait(r.Slot, right, time.Duration(*wait*float64(time.Millisecond)))
+			e.wait(r.Slot, q.Step, right, time.Duration(*wait*float64(time.Millisecond)))
 		}
 	}
 	if rep := r.Replication; rep != nil && (rep.Lost || rep.LagMS != nil && len(r.Tainted) == 0) { // a reader's that could tell, and whose times are to be trusted
@@ -191,13 +203,21 @@ func plainName(name string) bool {
 	return len(name) <= cachestate.MaxPoP
 }
 
-// wait takes up how long a region's answer took.
-func (e *edge) wait(slot time.Time, right bool, took time.Duration) {
+// wait takes up how long a region's answer to a step took.
+func (e *edge) wait(slot time.Time, step string, right bool, took time.Duration) {
 	at := slot.Truncate(recentStep).Unix()
-	recent := e.recent[at]
+	steps := e.recent[at]
+	if steps == nil {
+		steps = map[string]*runs.Routed{}
+		e.recent[at] = steps
+	}
+	if steps[step] == nil && len(steps) >= maxSteps {
+		step = runs.OtherLabel
+	}
+	recent := steps[step]
 	if recent == nil {
 		recent = &runs.Routed{}
-		e.recent[at] = recent
+		steps[step] = recent
 	}
 	one := runs.Waits{Sum: took, Count: 1}
 	for _, routed := range []*runs.Routed{&e.routed, recent} {
@@ -209,21 +229,30 @@ func (e *edge) wait(slot time.Time, right bool, took time.Duration) {
 	}
 }
 
-// since adds up the waits of the steps of time that began after a time.
-func (e *edge) since(limit time.Time) (sum runs.Routed) {
-	for at, routed := range e.recent {
-		if at > limit.Unix() {
+// since adds up the waits of the steps of time that began after a time, for each of the scenario's steps, in the order of their names.
+func (e *edge) since(limit time.Time) (out []runs.Routed) {
+	sums := map[string]runs.Routed{}
+	for at, steps := range e.recent {
+		if at <= limit.Unix() {
+			continue
+		}
+		for step, routed := range steps {
+			sum := sums[step]
 			sum.Right.Add(routed.Right)
 			sum.Wrong.Add(routed.Wrong)
+			sums[step] = sum
 		}
 	}
-	return sum
+	for _, step := range slices.Sorted(maps.Keys(sums)) {
+		out = append(out, sums[step])
+	}
+	return out
 }
 
 // forget drops waits older than a day.
 func (e *edge) forget(now time.Time) {
 	day := now.Add(-24 * time.Hour).Unix()
-	maps.DeleteFunc(e.recent, func(at int64, _ *runs.Routed) bool { return at < day })
+	maps.DeleteFunc(e.recent, func(at int64, _ map[string]*runs.Routed) bool { return at < day })
 }
 
 // row adds the counts to an account, in an order of their own.
@@ -249,9 +278,9 @@ func (e *edge) row(row *runs.Account, now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(e.indicators)) {
 		row.Indicators = append(row.Indicators, *e.indicators[name])
 	}
-	row.Routed, row.Recent = e.routed, map[time.Duration]runs.Routed{}
+	row.Routed, row.Recent = e.routed, map[time.Duration][]runs.Routed{}
 	for _, window := range runs.LatencyWindows() {
 		row.Recent[window] = e.since(now.Add(-window))
 	}
-	row.Exposed, row.Overflow = e.exposed, maps.Clone(e.overflow)
+	row.Exposed, row.Dropped, row.Overflow = e.exposed, e.dropped, maps.Clone(e.overflow)
 }

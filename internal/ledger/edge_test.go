@@ -95,7 +95,7 @@ func TestAnswersOfSharedCachesAndRegions(t *testing.T) {
 			t.Errorf("%s:\n got %+v\nwant %+v", what, pair[0], pair[1])
 		}
 	}
-	if cost, ok := got.Routed.Cost(); !ok || cost != 300*time.Millisecond {
+	if cost, ok := runs.Cost([]runs.Routed{got.Routed}); !ok || cost != 300*time.Millisecond {
 		t.Errorf("cost of a misroute: got %s, %t, want 300ms", cost, ok)
 	}
 }
@@ -161,8 +161,8 @@ func TestCostOfMisroutesByWindow(t *testing.T) {
 	}
 	for after, want := range map[time.Duration][2]bool{time.Minute: {true, true}, 2 * time.Hour: {false, true}, 25 * time.Hour: {false, false}} {
 		a := l.Accounts(start.Add(after))[0]
-		cost, hour := a.Recent[time.Hour].Cost()
-		_, day := a.Recent[24*time.Hour].Cost()
+		cost, hour := runs.Cost(a.Recent[time.Hour])
+		_, day := runs.Cost(a.Recent[24*time.Hour])
 		if [2]bool{hour, day} != want || hour && cost != 300*time.Millisecond {
 			t.Errorf("after %s: got %t in the last hour (%s) and %t in the last day, want %v", after, hour, cost, day, want)
 		}
@@ -191,5 +191,56 @@ func TestFreshnessIsOfReaders(t *testing.T) {
 	}
 	if got, want := row(t, l).Indicators, []runs.Indicator{{Name: "fresh", SLI: scenario.SLIFreshness, Good: 1, Total: 4}}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// A poll makes one event, and a retry does not make up for the attempt before it.
+func TestOnlyFirstAttemptsCount(t *testing.T) {
+	l := New()
+	l.Define([]scenario.Scenario{cdnScenario(t)})
+	plan(l, 1)
+	r := result(0, runs.StateDegraded)
+	r.Requests = []runs.Request{answer("https://shop/assets/a.css", cachestate.Miss, "FRA", 0), routed("eu-1", 100)}
+	for range 50 {
+		more := []runs.Request{answer("https://shop/assets/a.css", cachestate.Hit, "FRA", time.Minute), routed("us-1", 10)}
+		more[0].Again, more[1].Again, more[0].Exposed = true, true, "a shared cache gave the answer"
+		r.Requests = append(r.Requests, more...)
+	}
+	r.Summarise()
+	r.Dropped = 7
+	l.Result(r, false)
+	got := row(t, l)
+	want := []runs.Indicator{{Name: "assets", SLI: scenario.SLICacheHit, Total: 1}, {Name: "images", SLI: scenario.SLICacheHit}, {Name: "region", SLI: scenario.SLIRouting, Total: 1}}
+	if !reflect.DeepEqual(got.Indicators, want) || len(got.Lookups) != 1 || got.Lookups[0].Other != 1 || got.Routed.Right.Count != 0 {
+		t.Errorf("got %+v, %+v, %+v, want the first attempts only", got.Indicators, got.Lookups, got.Routed)
+	}
+	if got.Dropped != 7 {
+		t.Errorf("got %d requests that no count has, want 7", got.Dropped)
+	}
+	if ratio, ok := got.CacheRatio(); !ok || ratio != 0 || len(got.Served) != 1 || got.Served[0].Region != "eu-1" || got.Exposed != 50 {
+		t.Errorf("got a hit ratio of %v, served by %+v, %d exposed, want 0, eu-1 and 50: what is exposed is so in any attempt", ratio, got.Served, got.Exposed)
+	}
+}
+
+// A slow step that is always answered by the right region does not make a misroute of a fast one look cheap.
+func TestCostOfMisroutesComparesTheSameStep(t *testing.T) {
+	l := New()
+	l.Define([]scenario.Scenario{cdnScenario(t)})
+	plan(l, 1)
+	r := result(0, runs.StatePassed)
+	for i := range 2 * maxSteps { // what a probe calls its steps does not make the books grow without end
+		search, ping, astray := routed("us-1", 2000), routed("us-1", 10), routed("eu-1", 110)
+		search.Step, ping.Step, astray.Step = "search", "ping", "ping"
+		other := routed("us-1", 1)
+		other.Step = fmt.Sprint(i)
+		r.Requests = append(r.Requests, search, ping, astray, other)
+	}
+	l.Result(r, false)
+	got := l.Accounts(start.Add(time.Minute))[0]
+	if cost, ok := runs.Cost(got.Recent[time.Hour]); !ok || cost != 100*time.Millisecond {
+		t.Errorf("got a cost of %s, %t, want 100ms", cost, ok)
+	}
+	if n := len(got.Recent[time.Hour]); n > maxSteps+1 {
+		t.Errorf("got the waits of %d steps kept apart, want %d and other", n, maxSteps)
 	}
 }

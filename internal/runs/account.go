@@ -42,13 +42,14 @@ type Account struct {
 	Lookups     []Lookups
 	Ages        []Ages
 	Routed      Routed
-	Recent      map[time.Duration]Routed  // by window: see LatencyWindows
-	Exposed     int64                     // answers that a shared cache ought not to have given
-	Overflow    map[string]int64          // answers that are counted as other since there are too many names, by label: pop, served
-	Indicators  []Indicator               // of objectives with sli cache-hit or routing
-	Latency     map[time.Duration]Latency // by window: see LatencyWindows
-	Budget      *Budget                   // nil where the scenario has no availability objective
-	Last        *Cause                    // of the newest run that did not simply pass
+	Recent      map[time.Duration][]Routed // by window, see LatencyWindows: one for each step
+	Exposed     int64                      // answers that a shared cache ought not to have given
+	Dropped     int64                      // requests that results left out: they are not in Served, Lookups, Ages, Routed, Exposed and Indicators
+	Overflow    map[string]int64           // answers that are counted as other since there are too many names, by label: pop, served
+	Indicators  []Indicator                // of objectives with sli cache-hit, routing or freshness
+	Latency     map[time.Duration]Latency  // by window: see LatencyWindows
+	Budget      *Budget                    // nil where the scenario has no availability objective
+	Last        *Cause                     // of the newest run that did not simply pass
 }
 
 // Latency holds quantiles of the durations of successful runs in a window. A failed run has no duration worth the name: it ended

@@ -105,11 +105,23 @@ type Routed struct {
 	Right, Wrong Waits
 }
 
-// Cost is how much longer the wrong regions' answers took in the mean than the right one's; ok=false where either are missing.
-func (r Routed) Cost() (cost time.Duration, ok bool) {
-	right, some := r.Right.Mean()
-	wrong, any := r.Wrong.Mean()
-	return wrong - right, some && any
+// Cost is how much longer an answer of a wrong region took in the mean than one of the right region to the same step. Each Routed is of a
+// step, and counts by its wrong answers; one without answers of both kinds has nothing to be compared with, and is left out. ok=false
+// where that leaves none.
+func Cost(steps []Routed) (cost time.Duration, ok bool) {
+	var sum float64
+	var n int64
+	for _, r := range steps {
+		right, some := r.Right.Mean()
+		wrong, any := r.Wrong.Mean()
+		if some && any {
+			sum, n = sum+float64(wrong-right)*float64(r.Wrong.Count), n+r.Wrong.Count
+		}
+	}
+	if n == 0 {
+		return 0, false
+	}
+	return time.Duration(sum / float64(n)), true
 }
 
 // Indicator counts the good events and all events of an objective that counts answers, or runs of kind replication.

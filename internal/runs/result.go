@@ -27,7 +27,7 @@ type Result struct {
 	DurationMS float64   `json:"duration_ms"` // from the first step's start to the last step's end; waiting for a page to settle not included
 	Steps      []Step    `json:"steps"`
 	Requests   []Request `json:"requests"`
-	Dropped    int       `json:"requests_dropped,omitempty"` // requests left out so that the result fits a message; counts and steps include them
+	Dropped    int       `json:"requests_dropped,omitempty"` // requests left out, for there were too many to keep or to fit a message: they are in steps, but not among what is counted by request
 	Cache      Cache     `json:"cache"`
 	Link       Link      `json:"link"`
 	TraceID    string    `json:"trace_id,omitempty"` // W3C Trace Context, as sent in traceparent
@@ -204,6 +204,7 @@ type Request struct {
 	ServedRegion string            `json:"served_region,omitempty"`
 	PoP          string            `json:"pop,omitempty"`     // the CDN's point of presence, as it names it
 	Warm         bool              `json:"warm,omitempty"`    // the run had asked for this before
+	Again        bool              `json:"again,omitempty"`   // in a further attempt of a step that polls or retries: only the first is counted, of caches and regions
 	Exposed      string            `json:"exposed,omitempty"` // why a shared cache ought not to have answered this
 	SpanID       string            `json:"span_id,omitempty"` // W3C Trace Context, as sent in traceparent
 	Error        string            `json:"error,omitempty"`
@@ -218,6 +219,7 @@ type Request struct {
 // Trail is what a session leaves behind beside the outcome of its steps. Requests and navigations are in order of start.
 type Trail struct {
 	Requests    []Request
+	Dropped     int // requests beyond those that are kept
 	Navigations []Navigation
 	Vitals      map[string]Vitals // by step, in place of what the step said: a page tells how it took a click when it has been painted again
 	Console     []ConsoleMessage
@@ -259,12 +261,12 @@ type Cache struct {
 }
 
 // Summarise fills the result's cache counts from its requests. Answers from the browser's own cache did not reach the CDN and
-// do not count.
+// do not count, nor do those to further attempts of a step: a poll would drown all others.
 func (r *Result) Summarise() {
 	r.Cache = Cache{ByState: map[cachestate.State]int{}}
 	for i := range r.Requests {
 		q := &r.Requests[i]
-		if q.BrowserCache != "" || q.Status == 0 {
+		if q.BrowserCache != "" || q.Status == 0 || q.Again {
 			continue
 		}
 		r.Cache.ByState[q.Cache.State]++

@@ -1,12 +1,15 @@
 package tab
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/storage"
@@ -30,7 +33,8 @@ func (t *Tab) Cookies(ctx context.Context) ([]*http.Cookie, error) {
 	return out, nil
 }
 
-// SetCookies makes the run's pages have just these cookies, as Cookies returns them. Those that they have already are not touched.
+// SetCookies makes the run's pages have just these cookies, as Cookies returns them. Those that they have already are not touched. Those
+// that no browser would take from a server either are left out.
 func (t *Tab) SetCookies(ctx context.Context, cookies []*http.Cookie) error {
 	before, err := t.Cookies(ctx)
 	if err != nil {
@@ -51,14 +55,25 @@ func (t *Tab) SetCookies(ctx context.Context, cookies []*http.Cookie) error {
 		gone.Expires = time.Unix(1, 0) // which takes it away
 		set = append(set, toChromium(gone))
 	}
+	return t.put(ctx, set)
+}
+
+// put sets cookies. Chromium refuses all of them for one that it would not take from a server (__Host- on a path, a path of kilobytes),
+// which clients without such rules took: so those are found, and left out.
+func (t *Tab) put(ctx context.Context, set []*network.CookieParam) error {
 	if len(set) == 0 {
 		return nil
 	}
 	params := storage.SetCookiesParams{Cookies: set, BrowserContextID: t.context}
-	if _, err := chromium.Call(ctx, t.browser.Endpoint(""), storage.SetCookies, params); err != nil {
+	_, err := chromium.Call(ctx, t.browser.Endpoint(""), storage.SetCookies, params)
+	refusal, ok := errors.AsType[*cdproto.Error](err)
+	switch invalid := ok && refusal.Code == -32602; {
+	case err != nil && !invalid:
 		return fmt.Errorf("set cookies: %w", err)
+	case err == nil || len(set) == 1:
+		return nil
 	}
-	return nil
+	return cmp.Or(t.put(ctx, set[:len(set)/2]), t.put(ctx, set[len(set)/2:]))
 }
 
 // cookieKey is what a cookie replaces another by (RFC 6265, section 5.3).

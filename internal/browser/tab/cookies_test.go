@@ -82,3 +82,30 @@ func TestCookies(t *testing.T) {
 	}
 	set(got)
 }
+
+// What a server had a client without a browser's rules keep must not cost the run its other cookies, nor the run itself.
+func TestCookiesThatBrowsersRefuse(t *testing.T) {
+	o := open(t, &scenario.Scenario{})
+	ctx, cancel := contextOf(t)
+	defer cancel()
+	const host = "shop.example.com"
+	good := []*http.Cookie{
+		{Name: "a", Value: "1", Domain: host, Path: "/"}, {Name: "b", Value: "2", Domain: host, Path: "/"}, {Name: "c", Value: "3", Domain: host, Path: "/"},
+	}
+	given := []*http.Cookie{
+		good[0],
+		{Name: "__Host-id", Value: "x", Domain: host, Path: "/shop", Secure: true},
+		{Name: "__Secure-id", Value: "x", Domain: host, Path: "/"},
+		good[1],
+		{Name: "deep", Value: "x", Domain: host, Path: "/" + strings.Repeat("p", 2000)},
+		{Name: "quoted", Value: strings.Repeat("x", 4090), Domain: host, Path: "/", Quoted: true},
+		good[2],
+	}
+	if err := o.SetCookies(ctx, given); err != nil {
+		t.Fatalf("got %v, want the cookies left out that a browser takes from nobody", err)
+	}
+	got, err := o.Cookies(ctx)
+	if err != nil || !slices.Equal(lines(got), lines(good)) {
+		t.Errorf("got\n%s (%v), want\n%s", strings.Join(lines(got), "\n"), err, strings.Join(lines(good), "\n"))
+	}
+}

@@ -71,15 +71,37 @@ func (g *Guard) Look(resp *http.Response, q *runs.Request) error {
 	return &Leak{where, cachestate.PoP(resp.Header), *q}
 }
 
+// Asks returns which part of a request has the secret; "" where none has. An answer to one that has it may repeat it, whoever's it is.
+func (g *Guard) Asks(url string, header http.Header, body []byte) string {
+	switch {
+	case g == nil:
+		return ""
+	case g.find.In(url):
+		return "URL"
+	case g.inHeader(header):
+		return "header"
+	case g.find.In(string(body)):
+		return "body"
+	}
+	return ""
+}
+
+func (g *Guard) inHeader(header http.Header) bool {
+	for name, values := range header {
+		if g.find.In(name) || slices.ContainsFunc(values, g.find.In) {
+			return true
+		}
+	}
+	return false
+}
+
 // where is the part of an answer that has the secret; "" where none has.
 func (g *Guard) where(resp *http.Response, wire []byte) string {
 	if g.find.In(resp.Status) {
 		return "status line"
 	}
-	for name, values := range resp.Header {
-		if g.find.In(name) || slices.ContainsFunc(values, g.find.In) {
-			return "header"
-		}
+	if g.inHeader(resp.Header) {
+		return "header"
 	}
 	if g.find.In(string(wire)) {
 		return "body"
@@ -87,10 +109,8 @@ func (g *Guard) where(resp *http.Response, wire []byte) string {
 	if body, err := g.bodies.Decode(resp.Header.Get("Content-Encoding"), wire); err == nil && g.find.In(string(body)) {
 		return "body"
 	}
-	for name, values := range resp.Trailer {
-		if g.find.In(name) || slices.ContainsFunc(values, g.find.In) {
-			return "trailer"
-		}
+	if g.inHeader(resp.Trailer) {
+		return "trailer"
 	}
 	return ""
 }
