@@ -288,7 +288,8 @@ func TestDemoAndDashboards(t *testing.T) {
 }
 
 // checkDashboards asks every query of every dashboard for data. Quantiles are of runs that no busy machine has tainted: where the coordinator
-// itself says that there are none at all, and for as long as a query is waited for elsewhere, there is rightly nothing to show.
+// itself says that there are none at all, and for as long as a query is waited for elsewhere, there is rightly nothing to show. What a
+// misroute costs shows where there is one, and not in this demo: package exposition tries those panels.
 func checkDashboards(t *testing.T, prometheus *expositiontest.Prometheus) {
 	t.Helper()
 	files, err := filepath.Glob("../../../dashboards/*.json")
@@ -302,7 +303,9 @@ func checkDashboards(t *testing.T, prometheus *expositiontest.Prometheus) {
 				quantiles = append(quantiles, query)
 				continue
 			}
-			prometheus.EventuallyData(t, query)
+			if !strings.HasPrefix(query.Panel, "Cost of a misroute") {
+				prometheus.EventuallyData(t, query)
+			}
 		}
 	}
 	untainted := expositiontest.Query{Panel: "untainted runs", Expr: `sum(lastmile_run_duration_samples{window="1h"}) > 0`}

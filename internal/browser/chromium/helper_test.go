@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/target"
 
 	"lastmile/internal/cli/clitest"
@@ -49,7 +50,15 @@ func beVictim(engine scenario.Engine, dir string) error {
 	defer b.Close()
 	ctx, root := limited(), b.Endpoint("")
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-		if _, err := Call(ctx, root, target.CreateTarget, target.CreateTargetParams{URL: "data:text/html,x"}); err != nil {
+		page, err := Call(ctx, root, target.CreateTarget, target.CreateTargetParams{URL: "data:text/html,x"})
+		if err != nil {
+			return err
+		}
+		session, err := Call(ctx, root, target.AttachToTarget, target.AttachToTargetParams{TargetID: page.TargetID, Flatten: new(true)})
+		if err != nil {
+			return err
+		}
+		if _, err := Call(ctx, b.Endpoint(session.SessionID), runtime.Evaluate, runtime.EvaluateParams{Expression: "1"}); err != nil { // its renderer is up
 			return err
 		}
 		version, err := Call(ctx, root, browser.GetVersion, cdp.Empty{})

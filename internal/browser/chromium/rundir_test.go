@@ -29,7 +29,7 @@ func install(t *testing.T, opts Options) *Installation {
 	return in
 }
 
-// A probe that is killed cannot tidy up. Its Chromium dies with it, whatever is stuck of that and the directory go at the next start.
+// A probe that is killed cannot tidy up. Its Chromium dies with it, and the directory goes at the next start.
 func TestKilledProbe(t *testing.T) {
 	for _, engine := range []scenario.Engine{scenario.EngineShell, scenario.EngineFull} {
 		t.Run(string(engine), func(t *testing.T) {
@@ -37,17 +37,44 @@ func TestKilledProbe(t *testing.T) {
 			dir := tempDir(t)
 			v := startVictim(t, engine, dir)
 			leader := leaderOf(t, dir)
-			for _, pid := range members(leader) {
-				if kindOf(pid) == "renderer" { // one that cannot notice that its browser is gone
-					if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
 			v.kill()
 			eventually(t, "end of the browser", func() bool { s, ok := statOf(leader); return !ok || s.state == "Z" })
-			if left := members(leader); len(left) == 0 {
-				t.Error("processes after the death of the probe: got none, want a stopped renderer")
+			install(t, Options{TempDir: dir})
+			for _, pid := range members(leader) {
+				t.Errorf("process after the next start: got %d, a %s, want none", pid, kindOf(pid))
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("directories after the next start: got %v, %v, want none", left, err)
+			}
+		})
+	}
+}
+
+// What is stuck of a Chromium that was killed too goes at the next start.
+func TestKilledProbeAndBrowser(t *testing.T) {
+	for _, engine := range []scenario.Engine{scenario.EngineShell, scenario.EngineFull} {
+		t.Run(string(engine), func(t *testing.T) {
+			t.Parallel()
+			dir := tempDir(t)
+			v := startVictim(t, engine, dir)
+			leader := leaderOf(t, dir)
+			stopped := 0
+			for _, pid := range members(leader) {
+				if kindOf(pid) == "renderer" && syscall.Kill(pid, syscall.SIGSTOP) == nil { // cannot notice that its browser is gone
+					stopped++
+				}
+			}
+			signal := func(s syscall.Signal) {
+				if err := syscall.Kill(leader, s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			signal(syscall.SIGSTOP) // neither ends its renderers when its probe is gone, nor does the probe when it is
+			v.kill()
+			signal(syscall.SIGKILL)
+			eventually(t, "end of the browser", func() bool { s, ok := statOf(leader); return !ok || s.state == "Z" })
+			if left := members(leader); stopped == 0 || len(left) == 0 {
+				t.Errorf("processes after the death of probe and browser: got %d, want the %d renderers that were stopped", len(left), stopped)
 			}
 			install(t, Options{TempDir: dir})
 			for _, pid := range members(leader) {
