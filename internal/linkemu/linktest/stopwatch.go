@@ -12,6 +12,7 @@ type Stopwatch struct {
 	t     testing.TB
 	began time.Time
 	late  atomic.Int64 // nanoseconds, all timers together
+	worst atomic.Int64 // of one timer
 }
 
 // Start starts a stopwatch, which runs until the test ends.
@@ -27,13 +28,18 @@ func Start(t testing.TB) *Stopwatch {
 			case <-stop:
 				return
 			case <-time.After(tick):
-				w.late.Add(int64(time.Since(set) - tick))
+				late := int64(time.Since(set) - tick)
+				w.late.Add(late)
+				w.worst.Store(max(w.worst.Load(), late))
 			}
 		}
 	}()
 	t.Cleanup(func() { close(stop); <-stopped })
 	return w
 }
+
+// Busy reports whether this process was kept waiting so long at once that a round trip shows it, though no packet on the link was late.
+func (w *Stopwatch) Busy() bool { return time.Duration(w.worst.Load()) > 2*time.Millisecond }
 
 // Within fails the test if the time since the start is not least or a little more.
 func (w *Stopwatch) Within(what string, least time.Duration) {
