@@ -88,14 +88,10 @@ const (
 	// othersLimit and idleLimit are shares of all processors' time: what others may take, and what is to be left over.
 	othersLimit = 0.1
 	idleLimit   = 0.25
-	// drownedLimit is the share from which on a step whose time was up says nothing of the service: with half of it back, it might have
-	// been done.
-	drownedLimit = 0.5
 )
 
 // Stamp enters in the result of a run that has ended what the machine was busy with, learns from what the run cost, and says where its
-// times are not to be trusted. What others entered there stays. A run that failed because a step's time was up, when most of it was lost to
-// a busy machine, is invalid: nobody can tell whose fault that was.
+// times are not to be trusted. What others entered there stays.
 func (t *Ticket) Stamp(r *runs.Result) {
 	if r.Load == nil {
 		r.Load = &runs.Load{}
@@ -116,30 +112,12 @@ func (t *Ticket) Stamp(r *runs.Result) {
 		load.PressureCPU = &ms
 		if crowded && t.need.Browser && float64(lost) > pressureLimit*float64(took) {
 			taint(r, "work waited for a processor", lost, took, pressureLimit)
-			drown(r, lost, took)
 		}
 	}
 	if lost, ok := t.delay.since(t.room.machine.Delay()); ok && crowded && lost > delayFloor && float64(lost) > delayLimit*float64(took) {
 		taint(r, "the probe waited for a processor", lost, took, delayLimit)
-		drown(r, t.share(lost), took)
 	}
 	t.learn(r, took, len(r.Tainted) > busy)
-}
-
-// share is what one run has lost of what the probe's threads have lost together, for all that are at work: many a little is no lot for any.
-func (t *Ticket) share(lost time.Duration) time.Duration {
-	t.room.mu.Lock()
-	defer t.room.mu.Unlock()
-	return lost / time.Duration(max(len(t.room.held), 1))
-}
-
-// drown makes a run invalid that ran out of time on a machine that gave it too little of its own.
-func drown(r *runs.Result, lost, took time.Duration) {
-	if r.State != runs.StateFailed || r.Cause == nil || r.Cause.Class != runs.ClassTimeout || float64(lost) < drownedLimit*float64(took) {
-		return
-	}
-	detail := fmt.Sprintf("%s, of which the machine was too busy for %d ms", r.Cause.Detail, lost.Milliseconds())
-	r.State, r.Cause = runs.StateInvalid, &runs.Cause{Class: runs.ClassOverloaded, Step: r.Cause.Step, Detail: detail}
 }
 
 // crowded reports whether others left the run too little of the machine since it began, and notes what they took. Where nobody can say,

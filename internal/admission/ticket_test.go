@@ -66,68 +66,6 @@ func TestStamp(t *testing.T) {
 	}
 }
 
-// A step whose time was up when the machine had taken most of it tells nothing of the service; any other failure does.
-func TestDrownedRunIsInvalid(t *testing.T) {
-	for name, tt := range map[string]struct {
-		pressure string // gained in a run of 2 s
-		state    runs.State
-		class    runs.Class
-		want     runs.State
-	}{
-		"drowned":               {"1500000", runs.StateFailed, runs.ClassTimeout, runs.StateInvalid},
-		"slowed down":           {"900000", runs.StateFailed, runs.ClassTimeout, runs.StateFailed},
-		"refused":               {"1500000", runs.StateFailed, runs.ClassConnect, runs.StateFailed},
-		"in time all the same":  {"1500000", runs.StateDegraded, runs.ClassBudget, runs.StateDegraded},
-		"a fault of its own":    {"1500000", runs.StateInvalid, runs.ClassBrowserHang, runs.StateInvalid},
-		"timed out, calm as is": {"100000", runs.StateFailed, runs.ClassTimeout, runs.StateFailed},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				files := memory(4000).Files.(fstest.MapFS)
-				lose(files, "0", "0")
-				ticket := acquire(t, New(Machine{Files: files}, 2), page("a"))
-				defer ticket.Release()
-				if err := ticket.Start(t.Context(), time.Now()); err != nil {
-					t.Fatal(err)
-				}
-				time.Sleep(2 * time.Second)
-				lose(files, tt.pressure, "0")
-				result := &runs.Result{State: tt.state, Cause: &runs.Cause{Class: tt.class, Step: "home", Detail: "time is up"}}
-				ticket.Stamp(result)
-				overloaded := tt.want == runs.StateInvalid && tt.state == runs.StateFailed
-				if result.State != tt.want || (result.Cause.Class == runs.ClassOverloaded) != overloaded || result.Cause.Step != "home" {
-					t.Errorf("got %s, %+v; want %s", result.State, *result.Cause, tt.want)
-				}
-			})
-		})
-	}
-}
-
-// What the probe's threads lose together is not one run's: with many runs at work, an outage is not to look like a busy machine.
-func TestManyLittleDelaysDrownNobody(t *testing.T) {
-	for others, want := range map[int]runs.State{0: runs.StateInvalid, 3: runs.StateFailed} {
-		synctest.Test(t, func(t *testing.T) {
-			files := memory(4000).Files.(fstest.MapFS)
-			lose(files, "0", "0")
-			r := New(Machine{Files: files}, 4)
-			for range others {
-				defer acquire(t, r, Need{Key: "other"}).Release()
-			}
-			ticket := acquire(t, r, Need{Key: "a"})
-			defer ticket.Release()
-			if err := ticket.Start(t.Context(), time.Now()); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(2 * time.Second)
-			lose(files, "0", "1500000000")
-			result := &runs.Result{State: runs.StateFailed, Cause: &runs.Cause{Class: runs.ClassTimeout, Detail: "time is up"}}
-			if ticket.Stamp(result); result.State != want || len(result.Tainted) != 1 {
-				t.Errorf("beside %d others: got %s %+v, tainted %q, want %s, tainted", others, result.State, *result.Cause, result.Tainted, want)
-			}
-		})
-	}
-}
-
 // What a browser's own threads lose to each other is the page's; what others take, and machines with much left over, are told apart.
 func TestCrowded(t *testing.T) {
 	for name, tt := range map[string]struct {
