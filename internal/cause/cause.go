@@ -34,6 +34,20 @@ const (
 	StageReceive Stage = "receiving the response"
 )
 
+// Reached tells the stage from when each began; an instant is zero where it did not come.
+func Reached(dns, connect, tls, send, wait, receive time.Time) Stage {
+	at := StageBlocked
+	for _, reached := range []struct {
+		began time.Time
+		stage Stage
+	}{{dns, StageDNS}, {connect, StageConnect}, {tls, StageTLS}, {send, StageSend}, {wait, StageWait}, {receive, StageReceive}} {
+		if !reached.began.IsZero() {
+			at = reached.stage
+		}
+	}
+	return at
+}
+
 // Failure is what is known of an exchange that failed. The stage says more than the error's type: an EOF while dialling, in the
 // handshake and in the body are three different things.
 type Failure struct {

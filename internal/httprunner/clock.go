@@ -112,19 +112,7 @@ func (c *clock) provisional(int, textproto.MIMEHeader) error {
 func (c *clock) snapshot() (at cause.Stage, refused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at = cause.StageBlocked
-	for _, reached := range []struct {
-		mark  time.Time
-		stage cause.Stage
-	}{
-		{c.dnsStart, cause.StageDNS}, {c.connectStart, cause.StageConnect}, {c.tlsStart, cause.StageTLS},
-		{c.gotConn, cause.StageSend}, {c.wrote, cause.StageWait}, {c.firstByte, cause.StageReceive},
-	} {
-		if !reached.mark.IsZero() {
-			at = reached.stage
-		}
-	}
-	return at, c.refused
+	return cause.Reached(c.dnsStart, c.connectStart, c.tlsStart, c.gotConn, c.wrote, c.firstByte), c.refused
 }
 
 // fill writes the request's phases and remote address. Phases that did not happen, or did not end, stay nil.
@@ -138,27 +126,18 @@ func (c *clock) fill(q *runs.Request) {
 		dial = c.connectStart
 	}
 	if dial.IsZero() || c.reused { // the connection was there, or another request's dial brought it
-		p.Blocked = span(c.getConn, c.gotConn)
+		p.Blocked = runs.Span(c.getConn, c.gotConn)
 	} else {
 		connected := c.connectDone
 		if !c.tlsStart.IsZero() {
 			connected = c.tlsDone
 		}
-		p.Blocked, p.DNS = span(c.getConn, dial), span(c.dnsStart, c.dnsDone)
-		p.Connect, p.TLS = span(c.connectStart, connected), span(c.tlsStart, c.tlsDone)
+		p.Blocked, p.DNS = runs.Span(c.getConn, dial), runs.Span(c.dnsStart, c.dnsDone)
+		p.Connect, p.TLS = runs.Span(c.connectStart, connected), runs.Span(c.tlsStart, c.tlsDone)
 	}
 	wrote := c.wrote
 	if !c.firstByte.IsZero() && (wrote.IsZero() || wrote.After(c.firstByte)) {
 		wrote = c.firstByte // answered before all of the request was sent
 	}
-	p.Send, p.Wait, p.Receive = span(c.gotConn, wrote), span(wrote, c.firstByte), span(c.firstByte, c.end)
-}
-
-// span is the time between two instants in milliseconds, nil where one of them never came.
-func span(from, to time.Time) *float64 {
-	if from.IsZero() || to.IsZero() {
-		return nil
-	}
-	v := runs.Milliseconds(max(to.Sub(from), 0))
-	return &v
+	p.Send, p.Wait, p.Receive = runs.Span(c.gotConn, wrote), runs.Span(wrote, c.firstByte), runs.Span(c.firstByte, c.end)
 }

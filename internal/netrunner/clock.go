@@ -54,19 +54,7 @@ func (c *clock) hooks() *httptrace.ClientTrace {
 func (c *clock) stage() (at cause.Stage, refused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at = cause.StageBlocked
-	for _, reached := range []struct {
-		mark  time.Time
-		stage cause.Stage
-	}{
-		{c.dnsStart, cause.StageDNS}, {c.connectStart, cause.StageConnect}, {c.tlsStart, cause.StageTLS},
-		{c.ready, cause.StageSend}, {c.wrote, cause.StageWait}, {c.firstByte, cause.StageReceive},
-	} {
-		if !reached.mark.IsZero() {
-			at = reached.stage
-		}
-	}
-	return at, c.refused
+	return cause.Reached(c.dnsStart, c.connectStart, c.tlsStart, c.ready, c.wrote, c.firstByte), c.refused
 }
 
 // phases returns the phases so far; the one under way ends now. Those that did not happen, or did not end, are nil.
@@ -84,16 +72,7 @@ func (c *clock) phases() runs.Phases {
 		end = time.Now()
 	}
 	return runs.Phases{
-		DNS: span(c.dnsStart, c.dnsDone), Connect: span(c.connectStart, connected), TLS: span(c.tlsStart, c.tlsDone),
-		Send: span(c.ready, c.wrote), Wait: span(sent, c.firstByte), Receive: span(c.firstByte, end),
+		DNS: runs.Span(c.dnsStart, c.dnsDone), Connect: runs.Span(c.connectStart, connected), TLS: runs.Span(c.tlsStart, c.tlsDone),
+		Send: runs.Span(c.ready, c.wrote), Wait: runs.Span(sent, c.firstByte), Receive: runs.Span(c.firstByte, end),
 	}
-}
-
-// span is the time between two instants in milliseconds, nil where one of them never came.
-func span(from, to time.Time) *float64 {
-	if from.IsZero() || to.IsZero() {
-		return nil
-	}
-	v := runs.Milliseconds(max(to.Sub(from), 0))
-	return &v
 }

@@ -75,6 +75,14 @@ type LinkTraffic struct {
 // Milliseconds converts to the unit of results, to the microsecond.
 func Milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
+// Span is the time between two instants in milliseconds, nil where one of them never came.
+func Span(from, to time.Time) *float64 {
+	if from.IsZero() || to.IsZero() {
+		return nil
+	}
+	return new(Milliseconds(max(to.Sub(from), 0)))
+}
+
 // Connection is what the access network knows of one connection that a run opened, or tried to. An instant is zero where it has
 // not come; ConnectStart follows DNSEnd, or Start where the host is an address.
 type Connection struct {
