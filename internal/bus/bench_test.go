@@ -77,7 +77,7 @@ func BenchmarkFollow(b *testing.B) {
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(b.Context())
 		n := 0
-		err := bus.Follow(ctx, []string{"us"}, Handler{
+		err := bus.Follow(ctx, []string{"us"}, nil, Handler{
 			Result: func(runs.Result, Meta) { n++ }, Verdict: func(runs.Verdict, Meta) {}, CaughtUp: cancel,
 		})
 		cancel()

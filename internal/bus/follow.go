@@ -18,21 +18,23 @@ type Meta struct {
 	Stream   string
 	Sequence uint64
 	StoredAt time.Time // by the server's clock
+	Created  time.Time // the stream, to know it again
 }
 
 // Handler takes what Follow reads. Its functions are called one at a time; Result and Verdict must be set.
 type Handler struct {
 	Result   func(runs.Result, Meta)
 	Verdict  func(runs.Verdict, Meta)
+	Tick     func()               // about once a second, between messages; nil = none
 	CaughtUp func()               // once, when all that was stored when Follow began has been handed over
 	Rejected func(*RejectedError) // a message that could not be used; it stays in the stream
 }
 
-// Follow hands all results and verdicts of the regions to the handler, from the first one stored, and goes on with new ones until
-// ctx ends (then it returns nil). Each message is handed over once, those of one stream in their order; the streams are
-// interleaved at random. Interruptions are waited out. An error means that a stream is missing or is not the one it was: what has
-// been handed over no longer stands, and the caller must begin anew.
-func (b *Bus) Follow(ctx context.Context, regions []string, h Handler) error {
+// Follow hands all results and verdicts of the regions to the handler, from the first one stored or, for a stream in from, from the one after its
+// position, and goes on with new ones until ctx ends (then it returns nil). Each message is handed over once, those of one stream in their order; the streams are
+// interleaved at random. Interruptions are waited out. An error means that a stream is missing or, with ErrRewound in it, is not the one it was: what has
+// been handed over no longer stands, and the caller must begin anew, without positions.
+func (b *Bus) Follow(ctx context.Context, regions []string, from map[string]runs.Position, h Handler) error {
 	readers := []*reader{{bus: b, stream: verdictStream, kind: KindVerdict}}
 	for _, region := range regions {
 		if err := checkName("region", region); err != nil {
@@ -44,6 +46,11 @@ func (b *Bus) Follow(ctx context.Context, regions []string, h Handler) error {
 	if len(regions) == 0 {
 		return errors.New("follow: got no regions, want at least one")
 	}
+	for _, r := range readers {
+		if at, ok := from[r.stream]; ok {
+			r.seen, r.created = at.Sequence, at.Created
+		}
+	}
 	events := make(chan event, 256)
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, r := range readers {
@@ -54,17 +61,36 @@ func (b *Bus) Follow(ctx context.Context, regions []string, h Handler) error {
 		err = group.Wait()
 		close(events)
 	}()
-	behind := len(readers)
-	for e := range events {
-		if e.caughtUp {
-			if behind--; behind == 0 && h.CaughtUp != nil {
-				h.CaughtUp()
-			}
-			continue
-		}
-		e.deliver(h)
-	}
+	h.take(events, len(readers))
 	return err
+}
+
+// tickEvery is how often Handler.Tick is called.
+const tickEvery = time.Second
+
+// take calls the handler for each event until there are no more.
+func (h Handler) take(events <-chan event, behind int) {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case e, ok := <-events:
+			switch {
+			case !ok:
+				return
+			case !e.caughtUp:
+				e.deliver(h)
+			default:
+				if behind--; behind == 0 && h.CaughtUp != nil {
+					h.CaughtUp()
+				}
+			}
+		case <-ticker.C:
+			if h.Tick != nil {
+				h.Tick()
+			}
+		}
+	}
 }
 
 // event is one step of a reader: a message of whichever kind, a rejection, or the news that it has caught up.
@@ -110,8 +136,8 @@ const (
 	readerHealth = time.Second      // between the server's signs of life
 )
 
-// errStream is in the errors that end Follow.
-var errStream = errors.New("stream is not the one that was followed")
+// ErrRewound is in the error of Follow for a stream that is not the one that was read before, or has lost some of it.
+var ErrRewound = errors.New("stream is not the one that was followed")
 
 func (r *reader) run(ctx context.Context, out chan<- event) error {
 	for {
@@ -119,7 +145,7 @@ func (r *reader) run(ctx context.Context, out chan<- event) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if errors.Is(err, errStream) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrConnectionClosed) {
+		if errors.Is(err, ErrRewound) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrConnectionClosed) {
 			return fmt.Errorf("follow %s: %w", r.stream, err)
 		}
 		r.bus.log.Info("bus stream interrupted, reading on", "stream", r.stream, "sequence", r.seen, "err", err)
@@ -195,13 +221,16 @@ func (r *reader) recognise(ctx context.Context) error {
 		return err
 	}
 	info := stream.CachedInfo()
+	if r.target == 0 {
+		r.target = info.State.LastSeq
+	}
 	switch {
 	case r.created.IsZero():
-		r.created, r.target = info.Created, info.State.LastSeq
+		r.created = info.Created
 	case !info.Created.Equal(r.created):
-		return fmt.Errorf("%w: got one created %s, want %s", errStream, info.Created, r.created)
+		return fmt.Errorf("%w: got one created %s, want %s", ErrRewound, info.Created, r.created)
 	case info.State.LastSeq < r.seen:
-		return fmt.Errorf("%w: got last sequence %d, want at least %d", errStream, info.State.LastSeq, r.seen)
+		return fmt.Errorf("%w: got last sequence %d, want at least %d", ErrRewound, info.State.LastSeq, r.seen)
 	}
 	return nil
 }
@@ -221,7 +250,7 @@ func (r *reader) send(ctx context.Context, out chan<- event, e event) {
 }
 
 func (r *reader) decode(msg jetstream.Msg, meta *jetstream.MsgMetadata) event {
-	e := event{meta: Meta{Stream: meta.Stream, Sequence: meta.Sequence.Stream, StoredAt: meta.Timestamp}}
+	e := event{meta: Meta{Stream: meta.Stream, Sequence: meta.Sequence.Stream, StoredAt: meta.Timestamp, Created: r.created}}
 	var err error
 	if r.kind == KindVerdict {
 		var v runs.Verdict

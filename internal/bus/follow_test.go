@@ -30,7 +30,7 @@ func follow(t testing.TB, b *Bus, regions ...string) *followed {
 	ctx, cancel := context.WithCancel(t.Context())
 	f := &followed{t: t, lines: make(chan string, 1000), done: make(chan error, 1), cancel: cancel}
 	go func() {
-		f.done <- b.Follow(ctx, regions, Handler{
+		f.done <- b.Follow(ctx, regions, nil, Handler{
 			Result:   func(r runs.Result, m Meta) { f.lines <- fmt.Sprintf("result %s %s", r.RunID, m.Stream) },
 			Verdict:  func(v runs.Verdict, m Meta) { f.lines <- fmt.Sprintf("verdict %s %d", v.Region, v.Minute.Unix()) },
 			CaughtUp: func() { f.lines <- "caught up" },
@@ -118,7 +118,7 @@ func TestFollowKeepsTheOrderOfAStream(t *testing.T) {
 	defer cancel()
 	var got []runs.ID
 	var last uint64
-	err := b.Follow(ctx, []string{"us"}, Handler{
+	err := b.Follow(ctx, []string{"us"}, nil, Handler{
 		Verdict: func(runs.Verdict, Meta) {},
 		Result: func(r runs.Result, m Meta) {
 			got = append(got, r.RunID)
@@ -186,7 +186,7 @@ func TestLargeResultLosesItsLastRequests(t *testing.T) {
 	mustPublish(t, b, r)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err := b.Follow(ctx, []string{"us"}, Handler{
+	err := b.Follow(ctx, []string{"us"}, nil, Handler{
 		Verdict:  func(runs.Verdict, Meta) {},
 		CaughtUp: cancel,
 		Result: func(got runs.Result, _ Meta) {
@@ -296,7 +296,7 @@ func TestCorruptMessages(t *testing.T) {
 func TestFollowEndsWhenItsStreamIsNotTheSame(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
-	if err := b.Follow(soon(t), []string{"mars"}, Handler{}); err == nil || !strings.Contains(err.Error(), "RESULTS_mars") {
+	if err := b.Follow(soon(t), []string{"mars"}, nil, Handler{}); err == nil || !strings.Contains(err.Error(), "RESULTS_mars") {
 		t.Errorf("region without a stream: got %v, want an error that names it", err)
 	}
 	f := follow(t, b, "us")

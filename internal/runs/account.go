@@ -10,6 +10,16 @@ import (
 	"lastmile/internal/slo"
 )
 
+// SlotRecord is one slot of a combination as the books have it.
+type SlotRecord struct {
+	RunID   ID        `json:"run_id"`
+	Slot    time.Time `json:"slot"`
+	State   State     `json:"state"`
+	Reason  Reason    `json:"reason,omitempty"`  // of a missing or skipped one
+	Cause   *Cause    `json:"cause,omitempty"`   // of an invalid, failed or degraded one, its detail cut to 200 bytes; nil where it is no longer kept
+	Amended bool      `json:"amended,omitempty"` // it was missing or skipped, and reported after all
+}
+
 // StateCounts counts slots by state.
 type StateCounts map[State]int64
 

@@ -33,6 +33,9 @@ type Assignment struct {
 	StartBy  time.Time          `json:"start_by"` // a run that has not started by then must not start
 	Deadline time.Time          `json:"deadline"` // a run that has not ended by then is stopped
 	Trigger  Trigger            `json:"trigger"`
+	Term     uint64             `json:"term,omitempty"` // fencing token: of the leadership that ordered it; later ones are greater. 0 = nobody's
+
+	Autonomous bool `json:"autonomous,omitempty"` // ordered by the probe itself, cut off from any coordinator
 
 	TraceID string `json:"-"` // of the run under way, W3C Trace Context: the probe makes it; "" = its requests bear none
 }

@@ -21,6 +21,7 @@ type Result struct {
 	Slot       time.Time `json:"slot"`
 	Trigger    Trigger   `json:"trigger"`
 	Probe      string    `json:"probe"`
+	Autonomous bool      `json:"autonomous,omitempty"` // the probe ordered it itself, cut off from any coordinator
 	State      State     `json:"state"`
 	Cause      *Cause    `json:"cause,omitempty"`
 	StartedAt  time.Time `json:"started_at"`

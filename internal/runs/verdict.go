@@ -67,12 +67,19 @@ type Heartbeat struct {
 	Browser  bool      `json:"browser"` // whether it has a Chromium
 	Rejected int64     `json:"rejected"`
 	Clock    *Clock    `json:"clock,omitempty"` // the probe's, where its offset is known
+
+	Pools      []string `json:"pools,omitempty"`       // of the scenarios that it can run; an older probe names none
+	Autonomous bool     `json:"autonomous,omitempty"`  // whether it has been ordering its own runs until now
+	Leaving    bool     `json:"leaving,omitempty"`     // it stops in good order: this is its last one
+	SpoolBytes int64    `json:"spool_bytes,omitempty"` // what its spool takes on disk
 }
 
 // HeartbeatReply is the coordinator's answer.
 type HeartbeatReply struct {
 	ReceivedAt time.Time `json:"received_at"`       // by the coordinator's clock
 	Refused    string    `json:"refused,omitempty"` // why the probe gets no runs; empty = it is welcome
+	Term       uint64    `json:"term,omitempty"`    // of the coordinator's leadership: see Assignment
+	Plan       string    `json:"plan,omitempty"`    // revision of the region's plan, to be fetched where the probe has another
 }
 
 // ProbeStatus is one probe as its last heartbeat showed it.
@@ -89,4 +96,8 @@ type ProbeStatus struct {
 	Spooled     int
 	Browser     bool
 	Rejected    int64
+	Pools       []string
+	Autonomous  bool // when it last said so
+	Left        bool // it has stopped in good order
+	SpoolBytes  int64
 }

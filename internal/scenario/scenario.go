@@ -182,22 +182,26 @@ func (s *Scenario) NeedsBrowser() bool {
 	return slices.ContainsFunc(s.Steps, func(st Step) bool { return st.Type.Browser() }) // a replication's write steps need none
 }
 
-// Pool names the kind of worker that can run the scenario: "browser" or "http".
+// Pool names what a probe must have to run the scenario.
 func (s *Scenario) Pool() string {
-	if s.NeedsBrowser() {
-		return PoolBrowser
+	switch {
+	case !s.NeedsBrowser():
+		return PoolHTTP
+	case s.Engine == EngineFull:
+		return PoolFull
 	}
-	return PoolHTTP
+	return PoolBrowser
 }
 
-// The pools: a browser worker runs any scenario, an http worker only those without browser steps.
+// The pools. A probe takes runs of those that it can do.
 const (
-	PoolBrowser = "browser"
-	PoolHTTP    = "http"
+	PoolBrowser = "browser" // a Chromium, headless shell
+	PoolFull    = "full"    // a full Chromium
+	PoolHTTP    = "http"    // nothing
 )
 
 // Pools lists the pools in a fixed order.
-func Pools() []string { return []string{PoolBrowser, PoolHTTP} }
+func Pools() []string { return []string{PoolBrowser, PoolFull, PoolHTTP} }
 
 // maxStartWindow bounds how late a run may start and still count for its slot.
 const maxStartWindow = 30 * time.Second

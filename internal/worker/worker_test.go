@@ -45,7 +45,7 @@ func newHall(t *testing.T) *hall {
 	ctx, cancel := context.WithCancel(context.Background())
 	var readers sync.WaitGroup
 	readers.Go(func() {
-		_ = hub.Follow(ctx, []string{"us"}, bus.Handler{
+		_ = hub.Follow(ctx, []string{"us"}, nil, bus.Handler{
 			Result:   func(r runs.Result, _ bus.Meta) { h.add(func() { h.results = append(h.results, r) }) },
 			Verdict:  func(runs.Verdict, bus.Meta) {},
 			Rejected: func(err *bus.RejectedError) { t.Errorf("rejected: %v", err) },

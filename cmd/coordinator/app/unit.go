@@ -106,7 +106,7 @@ func (u *unit) plan(ctx, scheduling context.Context) error {
 // follow keeps the ledger in step with the streams.
 func (u *unit) follow(ctx context.Context) error {
 	replay := true
-	return u.hub.Follow(ctx, u.set.Fleet.Regions, bus.Handler{
+	return u.hub.Follow(ctx, u.set.Fleet.Regions, nil, bus.Handler{
 		Result: func(r runs.Result, meta bus.Meta) {
 			if fromTheFuture(r.Slot, meta) {
 				u.log.Warn("result of a slot in the future ignored", "run_id", r.RunID)

@@ -32,7 +32,7 @@ func (h *hall) results(t *testing.T) func() []runs.Result {
 	ctx, cancel := context.WithCancel(context.Background())
 	var following sync.WaitGroup
 	following.Go(func() {
-		_ = h.bus.Follow(ctx, []string{"us"}, bus.Handler{
+		_ = h.bus.Follow(ctx, []string{"us"}, nil, bus.Handler{
 			Result: func(r runs.Result, _ bus.Meta) {
 				mu.Lock()
 				defer mu.Unlock()

@@ -130,7 +130,7 @@ func newLeague(t *testing.T, shifts map[string]time.Duration) *league {
 		})
 	})
 	running.Go(func() {
-		_ = l.bus.Follow(ctx, regions, bus.Handler{
+		_ = l.bus.Follow(ctx, regions, nil, bus.Handler{
 			Result: func(r runs.Result, _ bus.Meta) {
 				l.mu.Lock()
 				defer l.mu.Unlock()

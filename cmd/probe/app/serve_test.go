@@ -334,7 +334,7 @@ func TestServeReportsWhatItsPredecessorBegan(t *testing.T) {
 	came := make(chan runs.Result, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), clitest.Patience)
 	defer cancel()
-	if err := h.bus.Follow(ctx, []string{"us"}, bus.Handler{
+	if err := h.bus.Follow(ctx, []string{"us"}, nil, bus.Handler{
 		Result: func(r runs.Result, _ bus.Meta) {
 			came <- r
 			cancel()
