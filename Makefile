@@ -16,6 +16,8 @@ TESTFLAGS ?=
 BENCH     ?= .
 COUNT     ?= 6
 FUZZTIME  ?= 10s
+FOR       ?= 30m
+SEED      ?= 0
 
 # Images. BUILD_FLAGS go to the engine's build, for example --network=host.
 ENGINE      ?= $(firstword $(foreach engine,docker podman,$(shell command -v $(engine) 2>/dev/null)))
@@ -68,6 +70,17 @@ peers: need-peers ## beside other runners of recordings and another prober: the 
 	go test -tags peers -count=1 -timeout 15m -run AsTheReference ./cmd/probe/app
 	go test -run '^$$' -bench Peers -benchtime 1x -timeout 15m ./cmd/probe/app
 
+# Disks that are full are small ones of the suite's own: without root it takes a user namespace to mount them.
+OWN_MOUNTS = $(if $(filter 0,$(shell id -u)),,unshare --user --map-root-user --mount)
+
+.PHONY: faults
+faults: need-faults ## the long form of the fault suite: kill, stop and cut off real processes at each step of a run, look at the books
+	$(OWN_MOUNTS) go test -count=1 -timeout 60m -parallel 4 $(TESTFLAGS) -run '^TestFaults$$' ./internal/faults -faults
+
+.PHONY: soak
+soak: need-faults ## a whole fleet with random faults FOR=30m; SEED= repeats one; the summary is internal/faults/SOAK.md
+	go test -count=1 -timeout 0 $(TESTFLAGS) -run '^TestSoak$$' -v ./internal/faults -soak $(FOR) -seed $(SEED) -summary SOAK.md
+
 .PHONY: fuzz
 fuzz: need-go ## run every fuzz target for FUZZTIME each
 	@grep -rnoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' cmd internal | sort | \
@@ -89,7 +102,7 @@ containers: image ## build the images, run a coordinator and a probe on a privat
 clean: ## remove what was built
 	rm -rf bin
 
-.PHONY: need-go need-demo need-test need-peers need-engine
+.PHONY: need-go need-demo need-test need-faults need-peers need-engine
 need-go:
 	@.ci/need go
 
@@ -98,6 +111,9 @@ need-demo:
 
 need-test:
 	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus alertmanager nginx varnish
+
+need-faults:
+	@.ci/need go chromium $(if $(OWN_MOUNTS),unshare)
 
 need-peers:
 	@.ci/need go engines npm nginx blackbox

@@ -28,6 +28,7 @@ type Options struct {
 	Bytes int64         // of all artefacts; the oldest runs' are dropped first; default 1 GiB
 	Age   time.Duration // after which a run's artefacts are gone; default 7 days
 	Runs  int           // of which there are artefacts, as small files take more of a disk than their size; default 20,000
+	Spare int64         // of the disk, left free for results; where there is less, the oldest make room or nothing is stored; default 64 MiB, none where negative
 }
 
 // The defaults.
@@ -35,6 +36,7 @@ const (
 	defaultBytes = 1 << 30
 	defaultAge   = 7 * 24 * time.Hour
 	defaultRuns  = 20_000
+	defaultSpare = 64 << 20
 	sweepEvery   = time.Hour
 )
 
@@ -42,6 +44,7 @@ func (o Options) orDefaults() Options {
 	o.Bytes = cmp.Or(o.Bytes, defaultBytes)
 	o.Age = cmp.Or(o.Age, defaultAge)
 	o.Runs = cmp.Or(o.Runs, defaultRuns)
+	o.Spare = max(cmp.Or(o.Spare, defaultSpare), 0)
 	return o
 }
 
@@ -49,7 +52,9 @@ func (o Options) orDefaults() Options {
 type Stats struct {
 	Bytes   int64 // that are kept
 	Files   int   // that are kept
-	Dropped int64 // files deleted to make room
+	Dropped int64 // files deleted to make room for others
+	Shed    int64 // files deleted to make room for results, by Shed
+	Refused int64 // files not stored because the disk was nearly full
 	Expired int64 // files deleted for their age
 	Errors  int64 // files that could not be stored or deleted
 }
@@ -252,6 +257,10 @@ func (s *Store) Keep(_ context.Context, a *runs.Assignment, files []runs.File) (
 	}
 	s.forget(run.folder)
 	s.makeRoom(1, size)
+	if err := s.spare(size); err != nil {
+		s.stats.Refused += int64(len(files))
+		return nil, fmt.Errorf("keep artefacts: %w", err)
+	}
 	if err := s.root.MkdirAll(run.folder, 0o700); err != nil {
 		s.stats.Errors += int64(len(files))
 		return nil, fmt.Errorf("keep artefacts: %w", err)

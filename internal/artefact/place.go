@@ -97,6 +97,14 @@ func (p *Place) Stats() Stats {
 	return p.store.Stats()
 }
 
+// Shed frees so many bytes of the disk that dir is on, as Store.Shed does; nothing where artefacts are elsewhere.
+func (p *Place) Shed(dir string, need int64) (freed int64) {
+	if p.store == nil || !p.store.shares(dir) {
+		return 0
+	}
+	return p.store.Shed(need)
+}
+
 // Close releases the directory. Nothing is kept after it.
 func (p *Place) Close() {
 	if p.store != nil {

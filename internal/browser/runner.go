@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ import (
 	"lastmile/internal/browser/tab"
 	"lastmile/internal/browser/traffic"
 	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
 )
 
 // ErrNotFound is wrapped by the error of New and Open when there is no Chromium to run.
@@ -53,6 +55,18 @@ func New(log *slog.Logger, opts Options) (*Runner, error) {
 
 // Version returns the version of the engine that scenarios get by default, such as "Chromium 156.0.8078.79".
 func (r *Runner) Version(ctx context.Context) (string, error) { return r.chromium.Version(ctx) }
+
+// Pools names the pools of scenarios that there is an engine for.
+func (r *Runner) Pools() []string {
+	var out []string
+	for pool, engine := range map[string]scenario.Engine{scenario.PoolBrowser: scenario.EngineShell, scenario.PoolFull: scenario.EngineFull} {
+		if r.chromium.Has(engine) {
+			out = append(out, pool)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
 
 // Network is the run's access network, as a browser uses it. It outlives the session.
 type Network interface {

@@ -2,12 +2,14 @@ package bus
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"lastmile/internal/bus/resultjson"
 	"lastmile/internal/cachestate"
 	"lastmile/internal/runs"
 )
@@ -99,4 +101,27 @@ func sampleRequests(n int) []runs.Request {
 		})
 	}
 	return out
+}
+
+// BenchmarkDecodeResult is what reading one browser's result off a message takes, and beside it encoding/json.
+func BenchmarkDecodeResult(b *testing.B) {
+	r := samples(b, sampleBrowser, 1)[0]
+	body, _, err := encodeResult(r, 1<<20)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, decode := range map[string]func() (runs.Result, error){
+		"resultjson": func() (runs.Result, error) { return resultjson.Decode(body) },
+		"json":       func() (r runs.Result, err error) { return r, json.Unmarshal(body, &r) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := decode(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

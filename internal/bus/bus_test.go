@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"lastmile/internal/bus/layout"
 	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
@@ -170,7 +172,6 @@ func TestConnectRefusals(t *testing.T) {
 		options Options
 		want    string
 	}{
-		"no JetStream": {Options{URL: plain.ClientURL()}, "connect bus " + plain.ClientURL() + ": server has no JetStream; start it with -js"},
 		"no token":     {Options{URL: guarded.URL()}, "Authorization"},
 		"wrong token":  {Options{URL: guarded.URL(), Token: "s3cret-wrong"}, "Authorization"},
 		"token in URL": {Options{URL: strings.Replace(guarded.URL(), "//", "//s3cret-wrong@", 1)}, "Authorization"},
@@ -188,6 +189,14 @@ func TestConnectRefusals(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no JetStream", func(t *testing.T) { // it may be a leaf without its link
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := Connect(ctx, slog.New(slog.DiscardHandler), Options{URL: plain.ClientURL()})
+		if want := "connect bus " + plain.ClientURL() + ": server has no JetStream; start it with -js"; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), want) {
+			t.Errorf("got error %v, want one with %q and the end of the context", err, want)
+		}
+	})
 	t.Run("right token", func(t *testing.T) {
 		b := connectTest(t, Options{URL: guarded.URL(), Token: "s3cret-right"})
 		if s := b.Stats(); !s.Connected || s.Reconnects != 0 || len(s.Rejected) != len(Kinds()) {
@@ -207,17 +216,6 @@ func TestConnectGivesUpWithItsContext(t *testing.T) {
 	_, err := Connect(ctx, slog.New(slog.DiscardHandler), Options{URL: url})
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, nats.ErrNoServers) || !strings.Contains(err.Error(), url) {
 		t.Errorf("got %v, want the address, the cause and the end of the context", err)
-	}
-}
-
-func TestOlderThan(t *testing.T) {
-	t.Parallel()
-	for version, want := range map[string]bool{
-		"2.10.29": true, "2.11.0": false, "v2.9.1": true, "2.12.0-RC.1": false, "2.15.2": false, "1.99.0": true, "3.0.0": false, "dev": false,
-	} {
-		if got := olderThan(version, 2, 11); got != want {
-			t.Errorf("olderThan(%q, 2, 11): got %v, want %v", version, got, want)
-		}
 	}
 }
 
@@ -367,14 +365,14 @@ func TestJobExpiresByItself(t *testing.T) {
 func TestJobComesAgainWithoutAck(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
-	config := poolConfig("us", scenario.PoolHTTP)
+	config := layout.Pool("us", scenario.PoolHTTP)
 	config.AckWait = 200 * time.Millisecond
 	if _, err := b.js.UpdateConsumer(soon(t), "JOBS_us", config); err != nil {
 		t.Fatal(err)
 	}
 	a := assignment(t, "shop", "us")
 	mustDispatch(t, b, a)
-	for want := 1; want <= maxDeliveries; want++ {
+	for want := 1; want <= layout.MaxDeliveries; want++ {
 		if job := mustTake(t, b, a); job.Delivery != want {
 			t.Errorf("got delivery %d, want %d", job.Delivery, want)
 		}
@@ -385,7 +383,7 @@ func TestJobComesAgainWithoutAck(t *testing.T) {
 func TestJobHeldAndHandedBack(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
-	config := poolConfig("us", scenario.PoolHTTP)
+	config := layout.Pool("us", scenario.PoolHTTP)
 	config.AckWait = time.Second
 	if _, err := b.js.UpdateConsumer(soon(t), "JOBS_us", config); err != nil {
 		t.Fatal(err)
@@ -459,6 +457,77 @@ func TestCursorIsCompareAndSwap(t *testing.T) {
 	}
 	if _, _, err := b.Cursor(ctx, "*"); err == nil || errors.Is(err, ErrUnavailable) {
 		t.Errorf("region *: got %v, want a final error", err)
+	}
+}
+
+// With which slots combinations began changes by compare-and-swap too; what is no such record counts as rejected, and can be replaced.
+func TestBeginningsAreCompareAndSwap(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	ctx := soon(t)
+	record, revision, err := b.Begun(ctx, "us")
+	if len(record.First) != 0 || revision != 0 || err != nil {
+		t.Fatalf("new region: got %v, %d, %v, want nothing", record, revision, err)
+	}
+	record.First = map[string]int64{"shop.none": 1_800_000_000}
+	if revision, err = b.SaveBegun(ctx, record, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.SaveBegun(ctx, record, 0); !errors.Is(err, ErrConflict) {
+		t.Errorf("create twice: got %v, want ErrConflict", err)
+	}
+	record.First["shop.3g"] = 1_800_000_060
+	next, err := b.SaveBegun(ctx, record, revision)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.SaveBegun(ctx, record, revision); !errors.Is(err, ErrConflict) {
+		t.Errorf("stale revision: got %v, want ErrConflict", err)
+	}
+	if got, at, err := b.Begun(ctx, "us"); !reflect.DeepEqual(got, record) || at != next || err != nil {
+		t.Errorf("got %v, %d, %v, want %v at revision %d", got, at, err, record, next)
+	}
+	entry, err := b.js.Stream(ctx, "KV_coord")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := entry.GetLastMsgForSubject(ctx, "$KV.coord.begun.us")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, body := range [][]byte{[]byte("yesterday"), stored.Data} { // the second one is another region's
+		if _, err := b.js.PublishMsg(ctx, &nats.Msg{Subject: "$KV.coord.begun.eu", Data: body}); err != nil {
+			t.Fatal(err)
+		}
+		got, at, err := b.Begun(ctx, "eu")
+		if err != nil || len(got.First) != 0 || got.Region != "eu" || at == 0 {
+			t.Errorf("corrupt record %d: got %v, %d, %v, want an empty one that can be replaced", n, got, at, err)
+		}
+		if rejected := b.Stats().Rejected[KindBegun]; rejected != int64(n+1) {
+			t.Errorf("corrupt record %d: got %d rejected, want %d", n, rejected, n+1)
+		}
+		if _, err := b.SaveBegun(ctx, got, at); err != nil {
+			t.Errorf("replace corrupt record %d: %v", n, err)
+		}
+	}
+	if _, _, err := b.Begun(ctx, "*"); err == nil || errors.Is(err, ErrUnavailable) {
+		t.Errorf("region *: got %v, want a final error", err)
+	}
+}
+
+// Heartbeats get here as long as the server answers.
+func TestHears(t *testing.T) {
+	t.Parallel()
+	server := startTestServer(t, ServerOptions{})
+	b := connectTest(t, Options{Server: server})
+	if !b.Hears(soon(t)) {
+		t.Error("connected: got that no heartbeat gets here")
+	}
+	if err := server.Stop(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	if b.Hears(soon(t)) {
+		t.Error("server stopped: got that heartbeats get here")
 	}
 }
 

@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"lastmile/internal/bus/dial"
+	"lastmile/internal/bus/layout"
+	"lastmile/internal/bus/lease"
+	"lastmile/internal/bus/orders"
 )
 
 // ErrUnavailable is in the error of a call that may succeed later as it stands: the server could not be reached, did not answer,
@@ -31,25 +33,35 @@ type Options struct {
 	// ResultsBytes is how much each region's results may take on disk; when they do, new ones are refused until old ones have
 	// expired. Zero = 1 GiB.
 	ResultsBytes int64
+	// Replicas is on how many servers of the hub, a cluster, EnsureStreams keeps everything: 3 to bear the loss of one. Zero = as it is, one
+	// at first.
+	Replicas int
 
 	Relay *Relay // a probe's, which works from Connect to Close; nil = none
+
+	// Now is the hub's time as Dispatch and ServeTime go by it: a coordinator's, which does not believe every jump of the machine's clock. nil =
+	// the machine's clock.
+	Now func() time.Time
 }
 
 // Bus is one connection to the bus. It reconnects by itself for as long as it is open; meanwhile calls fail with ErrUnavailable.
 // It is safe for concurrent use.
 type Bus struct {
+	*orders.Coord // how far each region has been dispatched, and with which slots its combinations began
+
 	log  *slog.Logger
 	opts Options
 	url  string // without secrets
 	nc   *nats.Conn
 	js   jetstream.JetStream
-	done chan struct{} // closed when the connection is closed
+	done <-chan struct{} // closed when the connection is closed
 
 	stopRelay func() // ends the relay, and waits for it
 
 	mu        sync.Mutex
 	rejected  map[Kind]int64
 	consumers map[string]jetstream.Consumer // by stream and pool
+	term      lease.Term                    // of this coordinator's last leadership
 }
 
 // Stats is the state of a Bus since Connect.
@@ -62,9 +74,6 @@ type Stats struct {
 const (
 	defaultTimeout      = 5 * time.Second
 	defaultResultsBytes = 1 << 30
-	dialTimeout         = 2 * time.Second
-	dialPause           = 250 * time.Millisecond
-	drainTimeout        = 5 * time.Second
 )
 
 // Connect reaches the server and checks that it can serve as a bus. While no server answers, Connect goes on trying until ctx
@@ -76,21 +85,25 @@ func Connect(ctx context.Context, log *slog.Logger, o Options) (*Bus, error) {
 	if o.ResultsBytes == 0 {
 		o.ResultsBytes = defaultResultsBytes
 	}
-	address, err := o.address()
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	to := dial.Options{URL: o.URL, Token: o.Token, Name: o.Name, Timeout: o.Timeout}
+	if o.Server != nil {
+		to.Server, to.Token = o.Server, o.Server.Token
+	}
+	c, err := dial.Dial(ctx, log, to)
 	if err != nil {
-		return nil, fmt.Errorf("connect bus: %w", err)
+		return nil, err
 	}
 	b := &Bus{
-		log: log, opts: o, url: address,
+		log: log, opts: o, url: c.URL, nc: c.Conn, js: c.JetStream, done: c.Closed,
 		rejected: map[Kind]int64{}, consumers: map[string]jetstream.Consumer{}, stopRelay: func() {},
 	}
-	if err := b.dial(ctx); err != nil {
-		return nil, fmt.Errorf("connect bus %s: %w", b.url, err)
-	}
-	if err := b.check(ctx); err != nil {
-		b.nc.Close()
-		return nil, fmt.Errorf("connect bus %s: %w", b.url, err)
-	}
+	b.Coord = orders.NewCoord(b.js, layout.CoordBucket, func(kind, subject string, err error) {
+		rejected := b.reject(Kind(kind), subject, err)
+		log.Warn("bus message rejected", "kind", kind, "subject", rejected.Subject, "err", err)
+	}, fault)
 	if o.Relay != nil {
 		b.startRelay(context.WithoutCancel(ctx))
 	}
@@ -106,9 +119,9 @@ func (b *Bus) Close() error {
 	select {
 	case <-b.done:
 		return nil
-	case <-time.After(drainTimeout + time.Second):
+	case <-time.After(dial.DrainTimeout + time.Second):
 		b.nc.Close()
-		return fmt.Errorf("close bus %s: got a connection still draining after %s", b.url, drainTimeout)
+		return fmt.Errorf("close bus %s: got a connection still draining after %s", b.url, dial.DrainTimeout)
 	}
 }
 
@@ -121,109 +134,6 @@ func (b *Bus) Stats() Stats {
 		s.Rejected[k] = b.rejected[k]
 	}
 	return s
-}
-
-// address returns the address for people, and checks the one for nats.go, whose own errors would print a token in it.
-func (o Options) address() (string, error) {
-	if o.Server != nil {
-		return "in-process", nil
-	}
-	var out []string
-	for one := range strings.SplitSeq(o.URL, ",") {
-		u, err := url.Parse(strings.TrimSpace(one))
-		if err != nil || u.Host == "" || u.Scheme == "" {
-			return "", errors.New("got an address that is not a URL, want nats://host:port")
-		}
-		out = append(out, u.Scheme+"://"+u.Host)
-	}
-	return strings.Join(out, ","), nil
-}
-
-// dial retries until a server takes us, refuses us, or ctx ends. nats.go's own RetryOnFailedConnect would hide why it fails.
-func (b *Bus) dial(ctx context.Context) error {
-	for told := false; ; {
-		done := make(chan struct{})
-		nc, err := nats.Connect(b.opts.URL, b.natsOptions(done)...)
-		if err == nil {
-			b.nc, b.done = nc, done
-			return nil
-		}
-		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return err
-		}
-		if !told && ctx.Err() == nil {
-			b.log.Warn("bus not reachable yet, trying on", "url", b.url, "err", err)
-			told = true
-		}
-		if waitErr := pause(ctx, dialPause); waitErr != nil {
-			return fmt.Errorf("%w (%w)", err, waitErr)
-		}
-	}
-}
-
-func (b *Bus) natsOptions(done chan<- struct{}) []nats.Option {
-	opts := []nats.Option{
-		nats.Name(b.opts.Name),
-		nats.Timeout(dialTimeout),
-		nats.MaxReconnects(-1),
-		nats.IgnoreAuthErrorAbort(), // a token may be wrong while it is being rotated; a probe that gave up would need a person
-		nats.ReconnectWait(500 * time.Millisecond),
-		nats.ReconnectJitter(500*time.Millisecond, 500*time.Millisecond),
-		nats.ReconnectBufSize(-1), // what cannot be sent must fail: the spool keeps it, a buffer in memory would not
-		nats.PingInterval(10 * time.Second),
-		nats.MaxPingsOutstanding(2),
-		nats.DrainTimeout(drainTimeout),
-		nats.ClosedHandler(func(*nats.Conn) { close(done) }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil { // nil = our own Close
-				b.log.Warn("bus disconnected", "url", b.url, "err", err)
-			}
-		}),
-		nats.ReconnectHandler(func(*nats.Conn) { b.log.Info("bus reconnected", "url", b.url) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { b.log.Warn("bus error", "url", b.url, "err", err) }),
-	}
-	token := b.opts.Token
-	if s := b.opts.Server; s != nil {
-		opts, token = append(opts, nats.InProcessServer(s)), s.Token
-	}
-	if token != "" {
-		opts = append(opts, nats.Token(token))
-	}
-	return opts
-}
-
-// check makes sure that the server has all that the streams need.
-func (b *Bus) check(ctx context.Context) error {
-	version := b.nc.ConnectedServerVersion()
-	switch old, dated := olderThan(version, 2, 11), olderThan(version, 2, 14); {
-	case old:
-		return fmt.Errorf("got server version %s, want at least 2.11 (messages with a time to live)", version)
-	case dated:
-		b.log.Warn("bus server is dated, better run 2.14 or later", "url", b.url, "version", version)
-	}
-	var err error
-	if b.js, err = jetstream.New(b.nc, jetstream.WithDefaultTimeout(b.opts.Timeout)); err != nil {
-		return err
-	}
-	_, err = b.js.AccountInfo(ctx)
-	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-		return errors.New("server has no JetStream; start it with -js")
-	}
-	return err
-}
-
-// olderThan compares a server version such as 2.15.2 or 2.12.0-RC.1. One that cannot be read is not older: it is from the future.
-func olderThan(version string, major, minor int) bool {
-	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
-	if len(parts) < 2 {
-		return false
-	}
-	gotMajor, err1 := strconv.Atoi(parts[0])
-	gotMinor, err2 := strconv.Atoi(parts[1])
-	if err1 != nil || err2 != nil {
-		return false
-	}
-	return gotMajor < major || gotMajor == major && gotMinor < minor
 }
 
 // awaitConnected waits until the connection is up again. nats.go has no such call, and its Fetch leaks a subscription when it is

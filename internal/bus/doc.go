@@ -8,11 +8,15 @@
 //	ARTEFACTS_<r> object store: <run id>/<file>                    what is kept of runs, where a probe is told to keep it here
 //	TOKENS_<r>    token.<r>.<scenario>.<network>.<slot>            what a replication's readers have to know of the write: see bus/relay
 //	KV coord      cursor.<r>                                       up to which slot a region has been dispatched
+//	              begun.<r>                                        with which slot each of the region's combinations began, gzip'd JSON
+//	KV lease      leader                                           which coordinator leads, and since which term: see bus/lease
+//	KV sched      <r>                                              what the region's probes need to go on alone: see bus/plans
 //	(core)        hb.<r>.<probe>                                   request and reply, not stored
+//	(core)        peer.<r>.<probe>                                 between the probes of a region, not stored: see bus/peers
 //	(core)        time.<r>                                         request and reply, not stored: see bus/relay
 //
 // What happens once is decided by the streams, not by the processes: a job and a verdict are created only where their subject is
-// still empty, and a cursor moves only by compare-and-swap. Two coordinators at once, or one that was killed between any two
+// still empty, and cursors and beginnings change only by compare-and-swap. Two coordinators at once, or one that was killed between any two
 // steps, therefore do no harm.
 //
 // Whatever arrives is checked before anybody sees it. A message that does not pass is counted, reported and taken out of the way;

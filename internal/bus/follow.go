@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	"lastmile/internal/bus/resultjson"
 	"lastmile/internal/runs"
 )
 
@@ -23,6 +26,10 @@ type Meta struct {
 
 // Handler takes what Follow reads. Its functions are called one at a time; Result and Verdict must be set.
 type Handler struct {
+	// Lent says that Result keeps nothing of the requests that it is given: when it has returned, their memory is that of another result. What
+	// reads many results is a good deal faster so.
+	Lent bool
+
 	Result   func(runs.Result, Meta)
 	Verdict  func(runs.Verdict, Meta)
 	Tick     func()               // about once a second, between messages; nil = none
@@ -51,36 +58,47 @@ func (b *Bus) Follow(ctx context.Context, regions []string, from map[string]runs
 			r.seen, r.created = at.Sequence, at.Created
 		}
 	}
-	events := make(chan event, 256)
+	f := &flow{work: make(chan *parcel), out: make(chan *parcel, parcels), lent: h.Lent}
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, r := range readers {
-		group.Go(func() error { return r.run(groupCtx, events) })
+		group.Go(func() error { return r.run(groupCtx, f) })
+	}
+	var decoding sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		decoding.Go(f.decode)
 	}
 	var err error
 	go func() {
 		err = group.Wait()
-		close(events)
+		close(f.work)
+		decoding.Wait()
+		close(f.out)
 	}()
-	h.take(events, len(readers))
+	f.take(h, len(readers))
 	return err
 }
 
 // tickEvery is how often Handler.Tick is called.
 const tickEvery = time.Second
 
-// take calls the handler for each event until there are no more.
-func (h Handler) take(events <-chan event, behind int) {
+// take calls the handler for what comes out until there is no more.
+func (f *flow) take(h Handler, behind int) {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	for {
 		select {
-		case e, ok := <-events:
-			switch {
-			case !ok:
+		case p, ok := <-f.out:
+			if !ok {
 				return
-			case !e.caughtUp:
-				e.deliver(h)
-			default:
+			}
+			<-p.decoded
+			for i := range p.events {
+				p.events[i].deliver(h)
+				if s := p.events[i].space; s != nil {
+					f.spaces.Put(s)
+				}
+			}
+			if p.caughtUp {
 				if behind--; behind == 0 && h.CaughtUp != nil {
 					h.CaughtUp()
 				}
@@ -93,16 +111,85 @@ func (h Handler) take(events <-chan event, behind int) {
 	}
 }
 
-// event is one step of a reader: a message of whichever kind, a rejection, or the news that it has caught up.
+// The bounds of what is under way between readers and handler: some 8 MB, whatever the size of the messages.
+const (
+	parcels       = 16
+	parcelLetters = 32
+	parcelBytes   = 256 << 10
+)
+
+// flow is the way of messages from the readers to the handler. They are decoded on all processors at once, and come out in the order in
+// which each reader sent them.
+type flow struct {
+	work chan *parcel // to be decoded
+	out  chan *parcel // the same ones, in order
+
+	lent   bool
+	spaces sync.Pool // of *resultjson.Space, where results are lent
+}
+
+// parcel is some messages of one stream in a row.
+type parcel struct {
+	reader   *reader
+	letters  []letter
+	bytes    int
+	events   []event
+	decoded  chan struct{} // closed when there are events
+	caughtUp bool          // the last one of what was stored when Follow began
+}
+
+func (p *parcel) full() bool { return len(p.letters) == parcelLetters || p.bytes >= parcelBytes }
+
+// letter is a message with what it says of itself.
+type letter struct {
+	msg  jetstream.Msg
+	meta *jetstream.MsgMetadata
+}
+
+// send puts a parcel on its way; false means that ctx has ended.
+func (f *flow) send(ctx context.Context, p *parcel) bool {
+	p.decoded = make(chan struct{})
+	select {
+	case f.work <- p:
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case f.out <- p:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// decode works until there is no more to do.
+func (f *flow) decode() {
+	for p := range f.work {
+		p.events = make([]event, len(p.letters))
+		for i, l := range p.letters {
+			space, _ := f.spaces.Get().(*resultjson.Space)
+			if space == nil {
+				space = new(resultjson.Space)
+			}
+			if p.events[i] = p.reader.decode(l.msg, l.meta, space); f.lent {
+				p.events[i].space = space
+			}
+		}
+		p.letters = nil
+		close(p.decoded)
+	}
+}
+
+// event is what a message is: one of whichever kind, or a rejection.
 type event struct {
 	meta     Meta
 	result   *runs.Result
 	verdict  *runs.Verdict
 	rejected *RejectedError
-	caughtUp bool
+	space    *resultjson.Space // where the result's requests are, if they are lent
 }
 
-func (e event) deliver(h Handler) {
+func (e *event) deliver(h Handler) {
 	switch {
 	case e.result != nil:
 		h.Result(*e.result, e.meta)
@@ -139,9 +226,9 @@ const (
 // ErrRewound is in the error of Follow for a stream that is not the one that was read before, or has lost some of it.
 var ErrRewound = errors.New("stream is not the one that was followed")
 
-func (r *reader) run(ctx context.Context, out chan<- event) error {
+func (r *reader) run(ctx context.Context, f *flow) error {
 	for {
-		err := r.session(ctx, out)
+		err := r.session(ctx, f)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -156,7 +243,7 @@ func (r *reader) run(ctx context.Context, out chan<- event) error {
 }
 
 // session reads with one consumer until something is wrong with it.
-func (r *reader) session(ctx context.Context, out chan<- event) error {
+func (r *reader) session(ctx context.Context, f *flow) error {
 	ctx, cancel := context.WithCancel(ctx) // ends a batch that is left half read
 	defer cancel()
 	if err := r.bus.awaitConnected(ctx); err != nil {
@@ -178,17 +265,17 @@ func (r *reader) session(ctx context.Context, out chan<- event) error {
 		return err
 	}
 	if consumer.CachedInfo().NumPending == 0 {
-		r.reportCaughtUp(ctx, out)
+		r.reportCaughtUp(ctx, f)
 	}
 	for last := uint64(0); ; {
-		if last, err = r.batch(ctx, consumer, last, out); err != nil {
+		if last, err = r.batch(ctx, consumer, last, f); err != nil {
 			return err
 		}
 	}
 }
 
-// batch hands over the next messages; last is the consumer's own count of them, which shows a gap.
-func (r *reader) batch(ctx context.Context, consumer jetstream.Consumer, last uint64, out chan<- event) (uint64, error) {
+// batch sends on the next messages; last is the consumer's own count of them, which shows a gap.
+func (r *reader) batch(ctx context.Context, consumer jetstream.Consumer, last uint64, f *flow) (uint64, error) {
 	limited, cancel := context.WithTimeout(ctx, readerFetch)
 	defer cancel()
 	batch, err := consumer.Fetch(readerBatch, jetstream.FetchContext(limited), jetstream.FetchHeartbeat(readerHealth),
@@ -196,21 +283,45 @@ func (r *reader) batch(ctx context.Context, consumer jetstream.Consumer, last ui
 	if err != nil {
 		return last, err
 	}
+	p := &parcel{reader: r}
 	for msg := range batch.Messages() {
 		meta, err := msg.Metadata()
+		if err == nil && meta.Sequence.Consumer != last+1 {
+			err = fmt.Errorf("got message %d of the consumer, want %d", meta.Sequence.Consumer, last+1)
+		}
 		if err != nil {
+			r.send(ctx, f, p)
 			return last, err
 		}
-		if last++; meta.Sequence.Consumer != last {
-			return last, fmt.Errorf("got message %d of the consumer, want %d", meta.Sequence.Consumer, last)
-		}
-		r.send(ctx, out, r.decode(msg, meta))
-		r.seen = meta.Sequence.Stream
-		if meta.NumPending == 0 || r.seen >= r.target {
-			r.reportCaughtUp(ctx, out)
+		last++
+		p.letters = append(p.letters, letter{msg, meta})
+		p.bytes += len(msg.Data())
+		if p.full() || r.reached(meta) || r.caughtUp && len(batch.Messages()) == 0 { // what is new does not wait for what has not come yet
+			r.send(ctx, f, p)
+			p = &parcel{reader: r}
 		}
 	}
+	r.send(ctx, f, p)
 	return last, batch.Error()
+}
+
+// send hands on what has been read so far. What is cut off by the end of ctx is nobody's: it will be read again by whoever comes next.
+func (r *reader) send(ctx context.Context, f *flow, p *parcel) {
+	if len(p.letters) == 0 {
+		return
+	}
+	end := p.letters[len(p.letters)-1].meta
+	if r.reached(end) {
+		p.caughtUp, r.caughtUp = true, true
+	}
+	if f.send(ctx, p) {
+		r.seen = end.Sequence.Stream
+	}
+}
+
+// reached reports whether a message is the one with which the reader has caught up.
+func (r *reader) reached(meta *jetstream.MsgMetadata) bool {
+	return !r.caughtUp && (meta.NumPending == 0 || meta.Sequence.Stream >= r.target)
 }
 
 // recognise makes sure that the stream still is the one that was read before. A wiped or restored one would hand out sequences
@@ -231,25 +342,19 @@ func (r *reader) recognise(ctx context.Context) error {
 		return fmt.Errorf("%w: got one created %s, want %s", ErrRewound, info.Created, r.created)
 	case info.State.LastSeq < r.seen:
 		return fmt.Errorf("%w: got last sequence %d, want at least %d", ErrRewound, info.State.LastSeq, r.seen)
+	case r.seen > 0 && info.State.FirstSeq > r.seen+1:
+		r.bus.log.Error("messages were deleted before they were read: they are not in the books", "stream", r.stream, "read", r.seen, "first", info.State.FirstSeq)
 	}
 	return nil
 }
 
-func (r *reader) reportCaughtUp(ctx context.Context, out chan<- event) {
+func (r *reader) reportCaughtUp(ctx context.Context, f *flow) {
 	if !r.caughtUp {
-		r.caughtUp = true
-		r.send(ctx, out, event{caughtUp: true})
+		r.caughtUp = f.send(ctx, &parcel{reader: r, caughtUp: true})
 	}
 }
 
-func (r *reader) send(ctx context.Context, out chan<- event, e event) {
-	select {
-	case out <- e:
-	case <-ctx.Done():
-	}
-}
-
-func (r *reader) decode(msg jetstream.Msg, meta *jetstream.MsgMetadata) event {
+func (r *reader) decode(msg jetstream.Msg, meta *jetstream.MsgMetadata, space *resultjson.Space) event {
 	e := event{meta: Meta{Stream: meta.Stream, Sequence: meta.Sequence.Stream, StoredAt: meta.Timestamp, Created: r.created}}
 	var err error
 	if r.kind == KindVerdict {
@@ -258,7 +363,7 @@ func (r *reader) decode(msg jetstream.Msg, meta *jetstream.MsgMetadata) event {
 		e.verdict = &v
 	} else {
 		var result runs.Result
-		result, err = decodeResult(msg.Subject(), msg.Headers(), msg.Data())
+		result, err = decodeResultIn(space, msg.Subject(), msg.Headers(), msg.Data())
 		e.result = &result
 	}
 	if err != nil {

@@ -43,9 +43,35 @@ func (b *Bus) Heartbeat(ctx context.Context, h runs.Heartbeat) (runs.HeartbeatRe
 // ServeHeartbeats answers the heartbeats of all probes until ctx ends (then it returns nil), one at a time. Unusable ones are
 // counted, and answered with the reason.
 func (b *Bus) ServeHeartbeats(ctx context.Context, answer func(runs.Heartbeat) runs.HeartbeatReply) error {
+	return b.heartbeats(ctx, func(msg *nats.Msg) {
+		if err := b.answer(msg, answer); err != nil {
+			b.log.Warn("heartbeat not answered", "subject", msg.Subject, "err", err)
+		}
+	})
+}
+
+// HearHeartbeats hands the heartbeats of all probes to heard until ctx ends (then it returns nil), one at a time, and leaves it to
+// ServeHeartbeats, in whichever coordinator, to answer them. Unusable ones are passed over: whoever answers counts them.
+func (b *Bus) HearHeartbeats(ctx context.Context, heard func(runs.Heartbeat)) error {
+	return b.heartbeats(ctx, func(msg *nats.Msg) {
+		if h, err := decodeHeartbeat(msg.Subject, msg.Data); err == nil {
+			heard(h)
+		}
+	})
+}
+
+// Hears reports whether heartbeats get here: the server answers, through the connection on which they come.
+func (b *Bus) Hears(ctx context.Context) bool {
+	ctx, cancel := b.within(ctx)
+	defer cancel()
+	return b.nc.IsConnected() && b.nc.FlushWithContext(ctx) == nil
+}
+
+// heartbeats hands over each message of a probe's heartbeat until ctx ends.
+func (b *Bus) heartbeats(ctx context.Context, take func(*nats.Msg)) error {
 	sub, err := b.nc.SubscribeSync("hb.*.*")
 	if err != nil {
-		return fault("serve heartbeats", err)
+		return fault("hear heartbeats", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection is closed, and with it the subscription
 	for {
@@ -56,11 +82,9 @@ func (b *Bus) ServeHeartbeats(ctx context.Context, answer func(runs.Heartbeat) r
 		case errors.Is(err, nats.ErrSlowConsumer): // some were dropped; probes send others
 			continue
 		case err != nil:
-			return fault("serve heartbeats", err)
+			return fault("hear heartbeats", err)
 		}
-		if err := b.answer(msg, answer); err != nil {
-			b.log.Warn("heartbeat not answered", "subject", msg.Subject, "err", err)
-		}
+		take(msg)
 	}
 }
 

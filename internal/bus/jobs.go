@@ -22,7 +22,8 @@ const unavailablePause = time.Second
 // Job is an assignment that this worker has to itself until it acknowledges it, or until AckWait passes without InProgress.
 type Job struct {
 	Assignment runs.Assignment
-	Delivery   int // 1 = the first worker to get it; at most 3
+	Delivery   int       // 1 = the first worker to get it; at most 3
+	Stored     time.Time // when the server got it, by its clock
 
 	msg jetstream.Msg
 }
@@ -59,9 +60,9 @@ func (b *Bus) accept(msg jetstream.Msg) (*Job, error) {
 		meta, err = msg.Metadata()
 	}
 	if err == nil {
-		return &Job{Assignment: a, Delivery: int(meta.NumDelivered), msg: msg}, nil
+		return &Job{Assignment: a, Delivery: int(meta.NumDelivered), Stored: meta.Timestamp, msg: msg}, nil
 	}
-	// Should this be lost, the job comes again, maxDeliveries times at most.
+	// Should this be lost, the job comes again, layout.MaxDeliveries times at most.
 	if termErr := msg.TermWithReason(printable(err)); termErr != nil {
 		err = fmt.Errorf("%w (and its end could not be sent: %w)", err, termErr)
 	}

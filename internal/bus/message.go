@@ -9,6 +9,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"lastmile/internal/bus/layout"
+	"lastmile/internal/bus/orders"
+	"lastmile/internal/bus/resultjson"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -22,12 +25,15 @@ const (
 	KindResult     Kind = "result"
 	KindVerdict    Kind = "verdict"
 	KindHeartbeat  Kind = "heartbeat"
-	KindCursor     Kind = "cursor"
+	KindCursor     Kind = orders.KindCursor
+	KindBegun      Kind = orders.KindBegun
+	KindPlan       Kind = "plan"
+	KindPeer       Kind = "peer"
 )
 
 // Kinds lists all kinds in a fixed order.
 func Kinds() []Kind {
-	return []Kind{KindAssignment, KindResult, KindVerdict, KindHeartbeat, KindCursor}
+	return []Kind{KindAssignment, KindResult, KindVerdict, KindHeartbeat, KindCursor, KindBegun, KindPlan, KindPeer}
 }
 
 // RejectedError is the error of a message that did not pass its checks. It has been counted in Stats and taken out of the way.
@@ -70,10 +76,10 @@ func verdictSubject(v *runs.Verdict) string {
 
 func heartbeatSubject(h *runs.Heartbeat) string { return "hb." + h.Region + "." + h.Probe }
 
-func jobsStream(region string) string    { return "JOBS_" + region }
-func resultsStream(region string) string { return "RESULTS_" + region }
+func jobsStream(region string) string    { return layout.JobsStream(region) }
+func resultsStream(region string) string { return layout.ResultsStream(region) }
 
-const verdictStream = "VERDICT"
+const verdictStream = layout.Verdicts
 
 // checkName refuses what must not become a token of a subject.
 func checkName(what, name string) error {
@@ -120,7 +126,14 @@ func decodeAssignment(subject string, body []byte) (runs.Assignment, error) {
 }
 
 func decodeResult(subject string, header nats.Header, body []byte) (runs.Result, error) {
-	r, err := decode(subject, body, checkResult, resultSubject)
+	return decodeResultIn(new(resultjson.Space), subject, header, body)
+}
+
+func decodeResultIn(space *resultjson.Space, subject string, header nats.Header, body []byte) (runs.Result, error) {
+	r, err := space.Decode(body)
+	if err == nil {
+		err = confirm(subject, &r, checkResult, resultSubject)
+	}
 	if got := header.Get(runHeader); err == nil && got != string(r.RunID) {
 		err = fmt.Errorf("got header %s %.200q, want the body's run id %s", runHeader, got, r.RunID)
 	}
@@ -140,13 +153,18 @@ func decode[T any](subject string, body []byte, check func(*T) error, subjectOf 
 	if err := json.Unmarshal(body, &m); err != nil {
 		return m, err
 	}
-	if err := check(&m); err != nil {
-		return m, err
+	return m, confirm(subject, &m, check, subjectOf)
+}
+
+// confirm checks what a message says, and that it came where it belongs.
+func confirm[T any](subject string, m *T, check func(*T) error, subjectOf func(*T) string) error {
+	if err := check(m); err != nil {
+		return err
 	}
-	if want := subjectOf(&m); subject != want {
-		return m, fmt.Errorf("got subject %.300q, want that of the body, %s", subject, want)
+	if want := subjectOf(m); subject != want {
+		return fmt.Errorf("got subject %.300q, want that of the body, %s", subject, want)
 	}
-	return m, nil
+	return nil
 }
 
 // printable cuts a reason to what fits into a header line.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"time"
 
 	"lastmile/internal/bus/relay"
 )
@@ -32,4 +31,4 @@ func (b *Bus) startRelay(ctx context.Context) {
 }
 
 // ServeTime answers the probes' questions for the hub's time until ctx ends; then it returns nil.
-func (b *Bus) ServeTime(ctx context.Context) error { return relay.ServeTime(ctx, b.nc, time.Now) }
+func (b *Bus) ServeTime(ctx context.Context) error { return relay.ServeTime(ctx, b.nc, b.opts.Now) }

@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
+	"lastmile/internal/bus/layout"
+	"lastmile/internal/bus/room"
 	"lastmile/internal/runs"
 )
 
@@ -45,6 +49,25 @@ func (b *Bus) PublishResult(ctx context.Context, r runs.Result) error {
 	return nil
 }
 
+// resultsAtOnce is how many results PublishResults has under way.
+const resultsAtOnce = 64
+
+// PublishResults stores results as PublishResult does each, many at once and in no particular order, and returns the error of each, nil
+// where it is stored. It is for those that have gathered while there was no server: one by one, each would wait for its own sync.
+func (b *Bus) PublishResults(ctx context.Context, results []runs.Result) []error {
+	errs := make([]error, len(results))
+	var group errgroup.Group
+	group.SetLimit(resultsAtOnce)
+	for i := range results {
+		group.Go(func() error {
+			errs[i] = b.PublishResult(ctx, results[i])
+			return nil
+		})
+	}
+	_ = group.Wait() // they are in errs
+	return errs
+}
+
 // encodeResult makes the body of a result of at most limit bytes. Where the whole does not fit, the last requests are left out
 // and their number is returned: the cache's counts, steps and cause stay true; what the hub counts by request is short of them.
 func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error) {
@@ -78,4 +101,26 @@ func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error
 		return nil, 0, fmt.Errorf("got %d bytes without requests, want at most %d: %w", len(body), limit, nats.ErrMaxPayload)
 	}
 	return body, len(all) - keep, nil
+}
+
+// KeepResults has the results of a region kept for so long from now on, until EnsureStreams is called again. Older ones are deleted.
+func (b *Bus) KeepResults(ctx context.Context, region string, age time.Duration) error {
+	if err := room.Keep(ctx, b.js, resultsStream(region), age); err != nil {
+		return fault("keep results of "+region, err)
+	}
+	return nil
+}
+
+// Rooms tells how much room there is for the results of each region. One that is full takes no new ones, which stay with their probes: KeepResults
+// makes room.
+func (b *Bus) Rooms(ctx context.Context, regions []string) ([]room.Room, error) {
+	var rooms []room.Room
+	for _, region := range regions {
+		one, err := room.Of(ctx, b.js, region, resultsStream(region), layout.ResultsAge)
+		if err != nil {
+			return nil, fault("ask for the room of "+region, err)
+		}
+		rooms = append(rooms, one)
+	}
+	return rooms, nil
 }

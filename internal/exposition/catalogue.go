@@ -37,7 +37,7 @@ type Metric struct {
 
 // Catalogue lists every metric of both programs by name. It is what HELP and TYPE are written from. The caller owns it.
 func Catalogue() []Metric {
-	all := slices.Concat(slotMetrics(), runMetrics(), edgeMetrics(), replicationMetrics(), sloMetrics(), fleetMetrics(), hubMetrics(), workerMetrics(), processMetrics())
+	all := slices.Concat(slotMetrics(), runMetrics(), edgeMetrics(), replicationMetrics(), sloMetrics(), fleetMetrics(), loadMetrics(), healthMetrics(), hubMetrics(), workerMetrics(), processMetrics())
 	slices.SortFunc(all, func(a, b Metric) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
@@ -128,6 +128,10 @@ func fleetMetrics() []Metric {
 		{"lastmile_probe_slots", "gauge", "region probe", "Runs that the probe can do at once."},
 		{"lastmile_probe_busy_slots", "gauge", "region probe", "Runs that the probe was doing at its last heartbeat."},
 		{"lastmile_probe_spool_results", "gauge", "region probe", "Results that the probe holds until the hub acknowledges them."},
+		{"lastmile_probe_spool_bytes", "gauge", "region probe", "What the probe's spool takes on its disk."},
+		{"lastmile_probe_autonomous", "gauge", "region probe",
+			"1 where the probe said in its last heartbeat that it had been ordering its own runs until then. While it is cut off, lastmile_worker_autonomous says so."},
+		{"lastmile_probe_left", "gauge", "region probe", "1 where the probe has stopped in good order: that it is silent is no failure."},
 		{"lastmile_probe_browser_available", "gauge", "region probe", "1 where the probe has a Chromium."},
 		{"lastmile_probe_rejected_total", "counter", "region probe", "Assignments that the probe could not use, as it reported them."},
 	})
@@ -170,12 +174,20 @@ func workerMetrics() []Metric {
 		{"lastmile_worker_spool_results", "gauge", "region probe", "Results on disk that the hub has not acknowledged."},
 		{"lastmile_worker_spool_corrupt_total", "counter", "region probe", "Spooled results that could not be read back and were set aside."},
 		{"lastmile_worker_spool_errors_total", "counter", "region probe", "Failed attempts to write to the spool or to read it."},
+		{"lastmile_worker_spool_bytes", "gauge", "region probe", "What the spool takes on disk, artefacts that are still to go to the hub included."},
+		{"lastmile_worker_spool_limit_bytes", "gauge", "region probe", "What the spool may take on disk; 0 = no limit."},
+		{"lastmile_worker_spool_shed_total", "counter", "region probe", "Artefacts deleted from the spool to make room for results. Results never are."},
+		{"lastmile_worker_autonomous", "gauge", "region probe", "1 while this probe orders its own runs from the last plan that it was given, since the hub or a coordinator is not there."},
+		{"lastmile_worker_autonomous_runs_total", "counter", "region probe", "Runs that this probe ordered itself."},
+		{"lastmile_worker_peers", "gauge", "region probe", "Other probes of the region that this one hears from: they share the slots while no coordinator orders them."},
+		{"lastmile_worker_fenced_total", "counter", "region probe", "Assignments refused since a coordinator of a newer term had been heard of."},
 		{"lastmile_worker_hub_connected", "gauge", "region probe", "1 while the probe is connected to the hub."},
 		{"lastmile_worker_hub_reconnects_total", "counter", "region probe", "Times the probe's connection to the hub was made anew."},
 		{"lastmile_worker_last_heartbeat_timestamp_seconds", "gauge", "region probe",
 			"When the hub last answered a heartbeat, by the probe's clock; absent before the first answer."},
 		{"lastmile_worker_clock_offset_seconds", "gauge", "region probe", "This probe's clock less the coordinator's."},
 		{"lastmile_worker_clock_error_seconds", "gauge", "region probe", "How far off lastmile_worker_clock_offset_seconds may be."},
+		{"lastmile_worker_clock_corrected", "gauge", "region probe", "1 where this probe goes by its own clock corrected by lastmile_worker_clock_offset_seconds."},
 		{"lastmile_worker_browser_available", "gauge", "region probe", "1 where this probe has a Chromium."},
 	})
 }

@@ -135,6 +135,7 @@ func speaksTheCatalogue(t *testing.T, q expositiontest.Query) {
 
 // TestEveryQueryReturnsData runs all queries on a real Prometheus that scrapes a coordinator and a probe with fixed data.
 func TestEveryQueryReturnsData(t *testing.T) {
+	t.Parallel()
 	ready := func() error { return nil }
 	var targets []string
 	coordinator := fixedCoordinator(fixedSources(true))

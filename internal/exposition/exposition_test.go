@@ -273,7 +273,7 @@ func TestCountersNeverFall(t *testing.T) {
 		func() { report(slot(1), runs.StateFailed); report(slot(1), runs.StateFailed) },
 		func() {
 			close(slot(2), runs.StateSkipped, runs.ReasonMaintenance)
-			close(slot(3), runs.StateMissing, "new_reason")
+			close(slot(3), runs.StateMissing, runs.ReasonExpired)
 		},
 		func() { report(slot(2), runs.StateDegraded); report(slot(3), runs.StatePassed) },
 		func() { report(slot(100), runs.StatePassed) },
@@ -290,15 +290,15 @@ func TestCountersNeverFall(t *testing.T) {
 		last = got
 	}
 	want(t, last, map[string]float64{
-		named("lastmile_slots_total", `state="missing",reason="lost"`):  1,
-		named("lastmile_slots_total", `state="missing",reason="other"`): 1,
-		named("lastmile_slots_amended_total", ""):                       3,
-		named("lastmile_runs_total", `state="passed"`):                  2,
-		named("lastmile_runs_total", `state="invalid"`):                 1,
-		named("lastmile_run_errors_total", `class="browser_crash"`):     1,
-		named("lastmile_results_duplicate_total", ""):                   1,
-		named("lastmile_results_unscheduled_total", ""):                 1,
-		named("lastmile_ledger_slots", `state="pending"`):               1,
+		named("lastmile_slots_total", `state="missing",reason="lost"`):    1,
+		named("lastmile_slots_total", `state="missing",reason="expired"`): 1,
+		named("lastmile_slots_amended_total", ""):                         3,
+		named("lastmile_runs_total", `state="passed"`):                    2,
+		named("lastmile_runs_total", `state="invalid"`):                   1,
+		named("lastmile_run_errors_total", `class="browser_crash"`):       1,
+		named("lastmile_results_duplicate_total", ""):                     1,
+		named("lastmile_results_unscheduled_total", ""):                   1,
+		named("lastmile_ledger_slots", `state="pending"`):                 1,
 	})
 }
 
@@ -507,36 +507,4 @@ func unquote(text string) (rest, value string) {
 		}
 	}
 	return "", ""
-}
-
-// BenchmarkWritePrometheus is one scrape of a coordinator with 2,000 combinations, histograms included.
-func BenchmarkWritePrometheus(b *testing.B) {
-	sources := fixedSources(false)
-	var books []runs.Account
-	var scenarios []scenario.Scenario
-	for i := range 100 {
-		s := checkoutScenario()
-		s.Name, s.Regions, s.Networks = fmt.Sprintf("scenario-%03d", i), nil, []string{"3g", "none"}
-		for region := range 10 {
-			s.Regions = append(s.Regions, fmt.Sprintf("region-%d", region))
-		}
-		scenarios = append(scenarios, s)
-		for _, combination := range s.Combinations() {
-			a := accounts(1)[0]
-			a.Combination = combination
-			books = append(books, a)
-		}
-	}
-	sources.Accounts = func() []runs.Account { return books }
-	c := NewCoordinator(sources)
-	c.Define(scenarios)
-	text := written(c.WritePrometheus)
-	got := series(b, text)
-	want(b, got, map[string]float64{"lastmile_series_dropped_total": 0})
-	b.ReportAllocs()
-	for b.Loop() {
-		c.WritePrometheus(io.Discard)
-	}
-	b.ReportMetric(float64(len(got)), "series")
-	b.ReportMetric(float64(len(text))/1e6, "MB/scrape")
 }

@@ -102,8 +102,8 @@ func fixedSources(grow bool) CoordinatorSources {
 		},
 		Probes: func() []runs.ProbeStatus {
 			return []runs.ProbeStatus{
-				{Region: "eu-central", Name: "a", Version: "v1.2.3", Up: true, LastSeen: at, ClockOffset: 1500 * time.Microsecond, ClockError: 250 * time.Microsecond, Slots: 4, Running: 3, Spooled: 2, Browser: true, Rejected: 1},
-				{Region: "us-east", Name: "b", Version: `v"0\9`, LastSeen: at.Add(-time.Hour), ClockOffset: -2 * time.Second, Slots: 1},
+				{Region: "eu-central", Name: "a", Version: "v1.2.3", Up: true, LastSeen: at, ClockOffset: 1500 * time.Microsecond, ClockError: 250 * time.Microsecond, Slots: 4, Running: 3, Spooled: 2, Browser: true, Rejected: 1, SpoolBytes: 4096},
+				{Region: "us-east", Name: "b", Version: `v"0\9`, LastSeen: at.Add(-time.Hour), ClockOffset: -2 * time.Second, Slots: 1, Autonomous: true, Left: true},
 			}
 		},
 		Bus: func() BusState {
@@ -111,7 +111,17 @@ func fixedSources(grow bool) CoordinatorSources {
 		},
 		DispatchFailures:  func() int64 { return 3 },
 		HeartbeatsRefused: func() int64 { return 0 },
+		Health:            func() CoordinatorHealth { return fixedHealth() },
 		Networks:          netprofile.Presets(),
+	}
+}
+
+// fixedHealth is that of a coordinator that leads.
+func fixedHealth() CoordinatorHealth {
+	return CoordinatorHealth{
+		Leading: true, Term: 7, ClockJumps: 1, ClockOffset: -1500 * time.Millisecond,
+		SnapshotAt: at.Add(-time.Minute), SnapshotErrors: 2, SnapshotBytes: 3 << 20, RestoreSeconds: 4.5, ResultsLag: 20 * time.Millisecond,
+		Regions: []RegionLoad{{Region: "eu-central", Demand: 2.5, Places: 4, ResultsBytes: 123_456, ResultsLimit: 1 << 30}, {Region: "us-east", Demand: 0.25}},
 	}
 }
 
@@ -183,6 +193,7 @@ func fixedProbe() *Probe {
 			Results: map[runs.State]int64{runs.StatePassed: 7, runs.StateFailed: 1}, Taken: 9, Expired: 1, Rejected: 2, Repeated: 3,
 			Running: 1, Slots: 4, Spooled: 5, SpoolCorrupt: 6, SpoolErrors: 7, HubConnected: true, Reconnects: 8,
 			ArtefactBytes: 1 << 20, ArtefactFiles: 11, ArtefactsDropped: 12, ArtefactsExpired: 13, ArtefactErrors: 14,
+			SpoolBytes: 1 << 16, SpoolLimit: 1 << 30, SpoolShed: 15, Autonomous: true, AutonomousRuns: 16, Peers: 2, Fenced: 17, ClockCorrected: true,
 			BoundCores: 1, BusyCores: 1.25, Waiting: 2, Refused: 3,
 			LastHeartbeat: at.Add(250 * time.Millisecond), ClockOffset: -1500 * time.Microsecond, ClockError: 300 * time.Microsecond, BrowserAvailable: true,
 		}

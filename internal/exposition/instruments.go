@@ -25,6 +25,7 @@ const (
 
 // instruments count what the ledger does not keep of one combination's results.
 type instruments struct {
+	set      *metrics.Set
 	duration *metrics.PrometheusHistogram
 	phases   []phase
 	received *metrics.Counter
@@ -57,6 +58,7 @@ func phaseKinds() []phaseKind {
 func newInstruments(set *metrics.Set, c scenario.Combination, bounds []float64, steps []string) *instruments {
 	l := combinationLabels(nil, c)
 	in := &instruments{
+		set:      set,
 		duration: set.GetOrCreatePrometheusHistogramExt(fullName("lastmile_run_duration_seconds", l), bounds),
 		received: set.GetOrCreateCounter(fullName("lastmile_bytes_total", l.with("direction", "received"))),
 		steps:    map[string]*metrics.Counter{},
@@ -202,14 +204,14 @@ func (c *Coordinator) admit(combination scenario.Combination, bounds []float64, 
 		}
 		l := combinationLabels(nil, combination)
 		for _, step := range steps {
-			in.steps[step] = c.set.GetOrCreateCounter(fullName("lastmile_step_failures_total", l.with("step", step)))
+			in.steps[step] = in.set.GetOrCreateCounter(fullName("lastmile_step_failures_total", l.with("step", step)))
 		}
 		return in
 	}
 	if !c.reserve(instrumentSeries(bounds, steps)) {
 		return nil
 	}
-	in = newInstruments(c.set, combination, bounds, steps)
+	in = newInstruments(c.newSet(), combination, bounds, steps)
 	c.instruments[combination] = in
 	return in
 }
@@ -223,7 +225,7 @@ func (c *Coordinator) region(name, metric string, known map[string]*metrics.Prom
 	if !c.reserve(len(bounds) + 3) {
 		return nil
 	}
-	h := c.set.GetOrCreatePrometheusHistogramExt(fullName(metric, labels(nil).with("region", name)), bounds)
+	h := c.newSet().GetOrCreatePrometheusHistogramExt(fullName(metric, labels(nil).with("region", name)), bounds)
 	known[name] = h
 	return h
 }

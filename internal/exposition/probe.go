@@ -34,6 +34,13 @@ type ProbeStats struct {
 	BoundCores, BusyCores              float64 // that browser runs may take on this machine, and that all runs do
 	Waiting                            int     // runs that wait for room on this machine
 	Refused                            int64   // runs that found none in time
+	SpoolBytes, SpoolLimit             int64   // on disk, and at most; a limit of 0 = none
+	SpoolShed                          int64   // artefacts deleted from the spool to make room for results
+	Autonomous                         bool    // it orders its own runs, from the last plan that it was given
+	AutonomousRuns                     int64   // that it ordered itself
+	Peers                              int     // other probes of the region that it hears from
+	Fenced                             int64   // assignments of a term that is over
+	ClockCorrected                     bool    // it goes by the coordinator's clock, as far as it knows that
 }
 
 // Probe writes a probe's metrics. It is safe for concurrent use.
@@ -75,6 +82,13 @@ func (s *sheet) worker(from *ProbeSources, stats ProbeStats) {
 	s.int("lastmile_worker_spool_results", l, int64(stats.Spooled))
 	s.int("lastmile_worker_spool_corrupt_total", l, stats.SpoolCorrupt)
 	s.int("lastmile_worker_spool_errors_total", l, stats.SpoolErrors)
+	s.int("lastmile_worker_spool_bytes", l, stats.SpoolBytes)
+	s.int("lastmile_worker_spool_limit_bytes", l, stats.SpoolLimit)
+	s.int("lastmile_worker_spool_shed_total", l, stats.SpoolShed)
+	s.bool("lastmile_worker_autonomous", l, stats.Autonomous)
+	s.int("lastmile_worker_autonomous_runs_total", l, stats.AutonomousRuns)
+	s.int("lastmile_worker_peers", l, int64(stats.Peers))
+	s.int("lastmile_worker_fenced_total", l, stats.Fenced)
 	s.bool("lastmile_worker_hub_connected", l, stats.HubConnected)
 	s.int("lastmile_worker_hub_reconnects_total", l, stats.Reconnects)
 	if !stats.LastHeartbeat.IsZero() {
@@ -82,5 +96,6 @@ func (s *sheet) worker(from *ProbeSources, stats ProbeStats) {
 	}
 	s.seconds("lastmile_worker_clock_offset_seconds", l, stats.ClockOffset)
 	s.seconds("lastmile_worker_clock_error_seconds", l, stats.ClockError)
+	s.bool("lastmile_worker_clock_corrected", l, stats.ClockCorrected)
 	s.bool("lastmile_worker_browser_available", l, stats.BrowserAvailable)
 }

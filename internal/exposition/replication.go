@@ -25,6 +25,7 @@ func replicationMetrics() []Metric {
 
 // replica counts what the readers of one combination saw.
 type replica struct {
+	set                            *metrics.Set
 	from                           string
 	lag                            *metrics.PrometheusHistogram
 	errors                         *metrics.FloatCounter
@@ -41,7 +42,8 @@ func (c *Coordinator) replicate(combination scenario.Combination, s *scenario.Sc
 	if r == nil || combination.Region == r.From {
 		return
 	}
-	if known := c.replicas[combination]; known != nil && known.from == r.From {
+	known := c.replicas[combination]
+	if known != nil && known.from == r.From {
 		return
 	}
 	bounds := runBuckets(0, s.Timeout.D(), []time.Duration{r.VisibleWithin.D()})
@@ -51,15 +53,22 @@ func (c *Coordinator) replicate(combination scenario.Combination, s *scenario.Sc
 	name := func(metric string) string {
 		return fullName(metric, combinationLabels(nil, combination).with("from", r.From))
 	}
+	var set *metrics.Set
+	if known != nil { // what it had with this region before goes on
+		set = known.set
+	} else {
+		set = c.newSet()
+	}
 	c.replicas[combination] = &replica{
+		set:       set,
 		from:      r.From,
-		lag:       c.set.GetOrCreatePrometheusHistogramExt(name("lastmile_replication_lag_seconds"), bounds),
-		errors:    c.set.GetOrCreateFloatCounter(name("lastmile_replication_lag_error_seconds_sum")),
-		lags:      c.set.GetOrCreateCounter(name("lastmile_replication_lag_error_seconds_count")),
-		reads:     c.set.GetOrCreateCounter(name("lastmile_replication_reads_total")),
-		stale:     c.set.GetOrCreateCounter(name("lastmile_replication_stale_reads_total")),
-		backwards: c.set.GetOrCreateCounter(name("lastmile_replication_backwards_reads_total")),
-		losts:     c.set.GetOrCreateCounter(name("lastmile_replication_lost_writes_total")),
+		lag:       set.GetOrCreatePrometheusHistogramExt(name("lastmile_replication_lag_seconds"), bounds),
+		errors:    set.GetOrCreateFloatCounter(name("lastmile_replication_lag_error_seconds_sum")),
+		lags:      set.GetOrCreateCounter(name("lastmile_replication_lag_error_seconds_count")),
+		reads:     set.GetOrCreateCounter(name("lastmile_replication_reads_total")),
+		stale:     set.GetOrCreateCounter(name("lastmile_replication_stale_reads_total")),
+		backwards: set.GetOrCreateCounter(name("lastmile_replication_backwards_reads_total")),
+		losts:     set.GetOrCreateCounter(name("lastmile_replication_lost_writes_total")),
 	}
 }
 

@@ -34,6 +34,7 @@ const (
 	part    // a part of a room, which alone imports its parts
 	wing    // a part of a room that is made of its other parts
 	room
+	attic // a part of a program that has outgrown it
 	roof
 	ridge // the coordinator's demo runs the probe's program in its own process
 	entrance
@@ -49,10 +50,14 @@ func lastmile() house {
 			"cmd/coordinator": entrance,
 			"cmd/probe":       entrance,
 
-			"cmd/coordinator/app": ridge,
-			"cmd/probe/app":       roof,
+			"cmd/coordinator/app":          ridge,
+			"cmd/coordinator/coordination": roof,
+
+			"cmd/probe/app":   roof,
+			"cmd/probe/links": attic,
 
 			"internal/artefact":     room,
+			"internal/autonomy":     room,
 			"internal/browser":      room,
 			"internal/cli":          room,
 			"internal/console":      room,
@@ -66,6 +71,7 @@ func lastmile() house {
 			"internal/linkemu":      room,
 			"internal/scenariofile": room,
 			"internal/schedule":     room,
+			"internal/snapshot":     room,
 			"internal/spool":        room,
 			"internal/tracing":      room,
 			"internal/worker":       room,
@@ -83,6 +89,10 @@ func lastmile() house {
 			"internal/demosite/edge": fitting,
 
 			"internal/journey/budget": fitting,
+
+			"internal/ledger/codec": fitting,
+			"internal/ledger/edge":  part,
+			"internal/ledger/slots": part,
 
 			"internal/httprunner/coding": fitting,
 			"internal/httprunner/guard":  part,
@@ -102,15 +112,27 @@ func lastmile() house {
 			"internal/linkemu/dns":       part,
 			"internal/linkemu/netstack":  part,
 
-			"internal/admission":    wire,
-			"internal/bus":          wire,
-			"internal/bus/embedded": strand,
-			"internal/bus/objects":  strand,
-			"internal/bus/relay":    strand,
-			"internal/answer":       wire,
-			"internal/cause":        part,
-			"internal/har":          wire,
-			"internal/report":       wire,
+			"internal/admission":      wire,
+			"internal/bus":            wire,
+			"internal/bus/embedded":   strand,
+			"internal/bus/orders":     strand,
+			"internal/bus/lease":      strand,
+			"internal/bus/layout":     strand,
+			"internal/bus/dial":       strand,
+			"internal/bus/objects":    strand,
+			"internal/bus/peers":      strand,
+			"internal/bus/plans":      strand,
+			"internal/bus/relay":      strand,
+			"internal/bus/resultjson": strand,
+			"internal/bus/room":       strand,
+			"internal/faultpoint":     strand,
+			"internal/hubtime":        strand,
+			"internal/steady":         strand,
+			"internal/answer":         wire,
+			"internal/cause":          part,
+			"internal/har":            wire,
+			"internal/report":         wire,
+			"internal/statement":      wire,
 
 			"internal/clientcert": fitting,
 			"internal/shortage":   fitting,
@@ -129,6 +151,7 @@ func lastmile() house {
 
 			"internal/cli/clitest":               support,
 			"internal/exposition/expositiontest": support,
+			"internal/faults":                    support,
 			"internal/floors":                    support,
 			"internal/httprunner/h3/h3test":      support,
 			"internal/linkemu/linktest":          support,
@@ -154,7 +177,7 @@ func lastmile() house {
 			"github.com/theory/jsonpath":                                      {owners: []string{"internal/answer"}},
 			"github.com/vishvananda/netlink":                                  {owners: []string{"internal/linkemu/namespace"}},
 			"golang.org/x/net":                                                {owners: []string{"internal/linkemu"}},
-			"golang.org/x/sys":                                                {owners: []string{"internal/browser", "internal/linkemu"}},
+			"golang.org/x/sys":                                                {owners: []string{"internal/browser", "internal/linkemu", "internal/steady"}},
 			"go.opentelemetry.io/otel":                                        {owners: []string{"internal/tracing"}},
 			"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp": {owners: []string{"internal/tracing"}},
 			"go.opentelemetry.io/otel/sdk":                                    {owners: []string{"internal/tracing"}},
@@ -162,6 +185,7 @@ func lastmile() house {
 			"go.opentelemetry.io/proto/otlp":                                  {testOnly: true},
 			"google.golang.org/protobuf":                                      {testOnly: true},
 			"google.golang.org/grpc":                                          {owners: []string{"internal/netrunner"}},
+			"pgregory.net/rapid":                                              {testOnly: true},
 			"gvisor.dev/gvisor":                                               {owners: []string{"internal/linkemu/netstack"}},
 			"golang.org/x/term":                                               {owners: []string{"cmd/coordinator/app"}},
 			"golang.org/x/sync":                                               {anyRoom: true},

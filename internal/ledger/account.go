@@ -2,10 +2,14 @@ package ledger
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
 	"lastmile/internal/cachestate"
+	"lastmile/internal/ledger/codec"
+	"lastmile/internal/ledger/edge"
+	"lastmile/internal/ledger/slots"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
@@ -13,48 +17,48 @@ import (
 
 func compare[T cmp.Ordered](a, b T) int { return cmp.Compare(a, b) }
 
-// slot is one planned run.
-type slot struct {
-	state    runs.State
-	reason   runs.Reason
-	deadline time.Time
-}
-
 // The bounds of what a combination keeps.
 const (
 	maxSamples = 10_000 // run durations, for exact quantiles
 	maxServed  = 16     // distinct serving regions; more are counted as "other"
+
+	maxCacheStates = 16 // likewise; there are nine, and what a probe of another version says
 )
 
-// account holds the books of one combination.
+// account holds the books of one combination. What a snapshot keeps of it is the fold of results and verdicts alone: slots that were only
+// planned are pending, and enter neither the history nor first.
 type account struct {
-	combination     scenario.Combination
-	defined         bool
-	budget          budget
-	routing         *scenario.Routing
-	schedule        scenario.Schedule
-	slots           map[int64]*slot
-	ahead           map[int64]time.Time // slots that are planned and were not due when last looked at: their deadlines
-	first           time.Time           // the earliest slot that was ever opened
-	planned         time.Time           // the earliest slot that was planned, not read back
-	reached         time.Time           // the latest one
-	forgottenBefore time.Time
-	counts          runs.StateCounts      // of the slots as they stand
-	reasons         map[runs.Reason]int64 // of the missing and skipped slots as they stand
-	entered         runs.StateCounts      // how often a slot entered a state: never falls, so it can be a counter
-	everReasons     map[runs.Reason]int64 // likewise
-	classes         map[runs.Class]int64
+	combination scenario.Combination
+	region      *region
+	budget      budget
+	definition  *definition // nil where it is not defined
+
+	slots   slots.Slots
+	open    []deadline // of the slots that are pending, or whose minute has not been closed; ascending by slot
+	ahead   []deadline // of the slots that are planned and were not due when last looked at; ascending by slot
+	first   int64      // the earliest slot that was ever reported or closed; never = none was
+	newest  int64      // the latest slot that was reported; likewise
+	planned int64      // the earliest slot that was planned, not read back; likewise
+	reached int64      // the latest one; likewise
+
+	forgottenBefore int64                       // slots before it have been forgotten; never = none has
+	counts          [slots.NumStates]int64      // of the slots as they stand
+	entered         [slots.NumStates]int64      // how often a slot entered a state: never falls, so it can be a counter
+	reasons         [slots.NumReasons - 1]int64 // of the missing and skipped slots as they stand; without none
+	everReasons     [slots.NumReasons - 1]int64 // likewise
+	classes         codec.Tally[runs.Class]
 	duplicates      int64
 	unscheduled     int64
 	amended         int64 // missing or skipped, then reported after all
 	tainted         int64 // measured, with times that are not to be trusted
 	history         slo.History
-	samples         []sample
-	cache           map[cachestate.State]int64
-	served          map[served]int64
-	edge            edge
+	samples         int // of the slots with a duration
+	cache           codec.Tally[cachestate.State]
+	served          codec.Tally[served]
+	edge            edge.Edge
+	causes          causes
 	last            *runs.Cause
-	lastSlot        time.Time
+	lastSlot        int64
 }
 
 // served is a region that answered, and whether it was the one expected at that time.
@@ -63,83 +67,105 @@ type served struct {
 	expected bool
 }
 
-// sample is the duration of one successful run.
-type sample struct {
-	slot     time.Time
-	duration time.Duration
+// never stands for no time at all.
+const never = math.MinInt64
+
+// definition is what the combinations of a scenario share.
+type definition struct {
+	routing    *scenario.Routing
+	schedule   scenario.Schedule
+	objectives *edge.Objectives
 }
 
-func newAccount(c scenario.Combination) *account {
-	return &account{
-		combination: c,
-		slots:       map[int64]*slot{},
-		ahead:       map[int64]time.Time{},
-		counts:      runs.StateCounts{},
-		reasons:     map[runs.Reason]int64{},
-		entered:     runs.StateCounts{},
-		everReasons: map[runs.Reason]int64{},
-		classes:     map[runs.Class]int64{},
-		cache:       map[cachestate.State]int64{},
-		served:      map[served]int64{},
-		edge:        newEdge(),
+func newAccount(c scenario.Combination, r *region) *account {
+	return &account{combination: c, region: r, first: never, newest: never, planned: never, reached: never, forgottenBefore: never, edge: edge.New()}
+}
+
+func timeOf(at int64) time.Time { return time.Unix(at, 0).UTC() }
+
+// enter makes a new pending slot.
+func (a *account) enter(at, end int64) slots.Ref {
+	r := a.slots.Insert(at)
+	a.counts[slots.Pending]++
+	a.entered[slots.Pending]++
+	a.await(at, end, true)
+	return r
+}
+
+// plan notes a slot that is to be entered when it is due.
+func (a *account) plan(at, end int64) {
+	i, ok := searchDeadline(a.ahead, at)
+	if ok {
+		a.ahead[i].end = end
+		return
 	}
+	a.ahead = slices.Insert(a.ahead, i, deadline{slot: at, end: end})
 }
 
-// open enters a new pending slot.
-func (a *account) open(at, deadline time.Time) *slot {
-	s := &slot{state: runs.StatePending, deadline: deadline}
-	if a.first.IsZero() || at.Before(a.first) {
-		a.first = at
-	}
-	a.slots[at.Unix()] = s
-	a.counts[runs.StatePending]++
-	a.entered[runs.StatePending]++
-	a.history.Add(at, s.state.Counts())
-	return s
-}
-
-// find returns the slot, opened if it was not due: it has come to its end by another clock; nil where there is none.
-func (a *account) find(at time.Time) *slot {
-	if deadline, ok := a.ahead[at.Unix()]; ok {
-		delete(a.ahead, at.Unix())
-		return a.open(at, deadline)
-	}
-	return a.slots[at.Unix()]
-}
-
-// arrive opens the slots that are due by now.
-func (a *account) arrive(now time.Time) {
-	for at, deadline := range a.ahead {
-		if at <= now.Unix() {
-			delete(a.ahead, at)
-			a.open(time.Unix(at, 0).UTC(), deadline)
+// known returns the slot, entered if it was not due: it has come to its end by another clock; ok=false where there is none, or none any
+// more.
+func (a *account) known(at int64) (r slots.Ref, ok bool) {
+	if len(a.ahead) > 0 {
+		if i, ok := searchDeadline(a.ahead, at); ok {
+			end := a.ahead[i].end
+			a.ahead = deleteDeadline(a.ahead, i)
+			return a.enter(at, end), true
 		}
+	}
+	if r, ok = a.slots.Find(at); ok && r.Cell().State() != slots.Pending && a.forgotten(at) {
+		return slots.Ref{}, false
+	}
+	return r, ok
+}
+
+// forgotten reports whether a slot is from before what is kept.
+func (a *account) forgotten(at int64) bool { return at < a.forgottenBefore }
+
+// arrive enters the slots that are due by now.
+func (a *account) arrive(now time.Time) {
+	for len(a.ahead) > 0 && a.ahead[0].slot <= now.Unix() {
+		due := a.ahead[0]
+		a.ahead = deleteDeadline(a.ahead, 0)
+		a.enter(due.slot, due.end)
 	}
 }
 
 // raise moves a slot to a higher state, and its counts with it.
-func (a *account) raise(at time.Time, s *slot, state runs.State, reason runs.Reason) {
-	a.counts[s.state]--
-	if s.reason != "" {
-		a.reasons[s.reason]--
+func (a *account) raise(at int64, r slots.Ref, to slots.Cell) {
+	from := *r.Cell()
+	a.counts[from.State()]--
+	change := slots.States()[to.State()].Counts()
+	if from.State() == slots.Pending {
+		if a.first == never || at < a.first {
+			a.first = at
+		}
+	} else {
+		change = change.Sub(slots.States()[from.State()].Counts())
 	}
-	a.history.Add(at, state.Counts().Sub(s.state.Counts()))
-	s.state, s.reason = state, reason
-	a.counts[state]++
-	a.entered[state]++
-	if reason != "" {
-		a.reasons[reason]++
-		a.everReasons[reason]++
+	if why := from.Reason(); why != 0 {
+		a.reasons[why-1]--
 	}
+	a.history.Add(timeOf(at), change)
+	r.Cell().Raise(to)
+	a.counts[to.State()]++
+	a.entered[to.State()]++
+	if why := to.Reason(); why != 0 {
+		a.reasons[why-1]++
+		a.everReasons[why-1]++
+	}
+	a.settled(at)
 }
 
-// measure takes up what an entered result says beyond its state.
-func (a *account) measure(r *runs.Result) {
+// measure takes up what an entered result says beyond its state; replaced: it takes the place of another one.
+func (a *account) measure(at int64, slot slots.Ref, r *runs.Result, replaced bool) {
 	if r.Cause != nil {
-		a.classes[r.Cause.Class]++
-		if !r.Slot.Before(a.lastSlot) {
-			a.last, a.lastSlot = r.Cause, r.Slot
+		a.classes.Add(r.Cause.Class, 1)
+		if at >= a.lastSlot || a.last == nil {
+			a.last, a.lastSlot = r.Cause, at
 		}
+	}
+	if r.Cause != nil || replaced {
+		a.causes.keep(at, r.Cause)
 	}
 	if !r.State.Measured() {
 		return
@@ -147,10 +173,13 @@ func (a *account) measure(r *runs.Result) {
 	if len(r.Tainted) > 0 { // its times are not the service's
 		a.tainted++
 	} else if r.State != runs.StateFailed {
-		a.sample(sample{slot: r.Slot, duration: r.Duration()})
+		a.sample(slot, r.Duration())
 	}
 	for state, n := range r.Cache.ByState {
-		a.cache[state] += int64(n)
+		if len(a.cache) >= maxCacheStates && !a.cache.Has(state) {
+			state = runs.OtherLabel
+		}
+		a.cache.Add(state, int64(n))
 	}
 	for i := range r.Requests {
 		region := r.Requests[i].ServedRegion
@@ -158,75 +187,129 @@ func (a *account) measure(r *runs.Result) {
 			continue
 		}
 		by := served{region: region, expected: region == a.expectedRegion()}
-		if _, ok := a.served[by]; !ok && len(a.served) >= maxServed {
+		if len(a.served) >= maxServed && !a.served.Has(by) {
 			by.region = runs.OtherLabel
-			a.edge.overflow["served"]++
+			a.edge.Overflow("served")
 		}
-		a.served[by]++
+		a.served.Add(by, 1)
 	}
-	a.edge.result(r, a.expectedRegion())
+	a.edge.Result(r, a.objectives(), a.expectedRegion())
 }
 
 // sample keeps a duration. The bound is enforced with slack, so that it costs little: the oldest go in bulk.
-func (a *account) sample(s sample) {
-	a.samples = append(a.samples, s)
-	if len(a.samples) > maxSamples+maxSamples/10 {
-		slices.SortFunc(a.samples, func(a, b sample) int { return a.slot.Compare(b.slot) })
-		a.samples = slices.Delete(a.samples, 0, len(a.samples)-maxSamples)
-	}
-}
-
-// forget drops single slots that are older than the retention and settled, and samples older than a day.
-func (a *account) forget(now time.Time) {
-	limit := now.Add(-retention)
-	if limit.Sub(a.forgottenBefore) < time.Minute {
-		return
-	}
-	a.forgottenBefore = limit
-	for at, s := range a.slots {
-		if at < limit.Unix() && s.state != runs.StatePending {
-			delete(a.slots, at)
+func (a *account) sample(slot slots.Ref, d time.Duration) {
+	slot.Sample(d)
+	a.samples++
+	if a.samples > maxSamples+maxSamples/10 {
+		if at, ok := a.slots.Oldest(a.samples - maxSamples); ok {
+			a.samples -= a.slots.ForgetDurations(at)
 		}
 	}
-	a.edge.forget(now)
-	day := now.Add(-24 * time.Hour)
-	a.samples = slices.DeleteFunc(a.samples, func(s sample) bool { return s.slot.Before(day) })
 }
 
-// timedSlot is a slot with its time.
-type timedSlot struct {
-	time time.Time
-	slot *slot
+const (
+	minute = int64(60)
+	hour   = 60 * minute
+	day    = 24 * hour
+)
+
+// forget drops single slots that are older than the retention and settled, and durations and waits older than a day.
+func (a *account) forget(now int64) {
+	if limit := now - int64(Retention/time.Second); limit >= a.forgottenBefore+minute {
+		a.forgetBefore(limit, now-day)
+	}
+}
+
+// outgrown does what forget does by the time of results and verdicts, of which each kind may run ahead of the other when they are read
+// back: it bounds what is kept then. The day more is for those that are ahead of their time.
+func (a *account) outgrown() {
+	if a.region.closed == nothing {
+		return
+	}
+	latest := min(a.newest, a.region.closed*minute)
+	if limit := latest - int64(Retention/time.Second) - day; limit >= a.forgottenBefore+hour {
+		a.forgetBefore(limit, latest-2*day)
+	}
+}
+
+func (a *account) forgetBefore(limit, young int64) {
+	a.forgottenBefore = limit
+	a.slots.Forget(limit)
+	kept := a.open[:0]
+	for _, d := range a.open {
+		r, ok := a.slots.Find(d.slot)
+		if ok && (d.slot >= limit || r.Cell().State() == slots.Pending) {
+			kept = append(kept, d)
+		}
+	}
+	a.open = kept
+	a.causes.forget(limit)
+	a.samples -= a.slots.ForgetDurations(young)
+	a.edge.Forget(young)
 }
 
 // precedes reports whether a slot is from before all that this ledger saw planned.
-func (a *account) precedes(at time.Time) bool { return a.planned.IsZero() || at.Before(a.planned) }
+func (a *account) precedes(at int64) bool { return a.planned == never || at < a.planned }
 
 // follows reports whether a slot is one of the schedule's that has not been planned yet.
-func (a *account) follows(at time.Time) bool {
-	return at.After(a.reached) && a.schedule.Next(a.combination, at.Add(-time.Second)).Equal(at)
+func (a *account) follows(at int64) bool {
+	return at > a.reached && a.definition != nil && a.definition.schedule.Next(a.combination, timeOf(at-1)).Equal(timeOf(at))
 }
 
-// unsettled lists the slots with a deadline before limit whose minute has not been closed yet, or was closed without them.
-func (a *account) unsettled(limit, lastClosed time.Time) []timedSlot {
-	var out []timedSlot
-	for at, s := range a.slots {
-		open := s.state == runs.StatePending || s.deadline.Truncate(time.Minute).After(lastClosed)
-		if open && s.deadline.Before(limit) {
-			out = append(out, timedSlot{time: time.Unix(at, 0).UTC(), slot: s})
-		}
-	}
-	return out
-}
-
-// durations returns the successful runs' durations since a time, ascending.
+// durations returns the successful runs' durations since a time, in no order worth the name.
 func (a *account) durations(since time.Time) []time.Duration {
-	var out []time.Duration
-	for _, s := range a.samples {
-		if s.slot.After(since) {
-			out = append(out, s.duration)
+	if a.samples == 0 {
+		return nil
+	}
+	return a.slots.Durations(since.Unix(), make([]time.Duration, 0, a.samples))
+}
+
+// pendingIn counts the slots without an end in the window up to now.
+func (a *account) pendingIn(now time.Time, w slo.Window) (n int64) {
+	if a.counts[slots.Pending] == 0 {
+		return 0
+	}
+	end := minuteOf(now.Unix())
+	start := end - int64((time.Duration(w)+time.Minute-1)/time.Minute)
+	for _, d := range a.open {
+		if m := minuteOf(d.slot); m > start && m <= end {
+			if r, ok := a.slots.Find(d.slot); ok && r.Cell().State() == slots.Pending {
+				n++
+			}
 		}
 	}
-	slices.Sort(out)
-	return out
+	return n
+}
+
+// earliest returns the earliest slot that was ever in the books.
+func (a *account) earliest() (at int64, ok bool) {
+	at, ok = a.first, a.first != never
+	for _, d := range a.open { // ascending: the first that is pending is the earliest
+		if ok && d.slot >= at {
+			break
+		}
+		if r, found := a.slots.Find(d.slot); found && r.Cell().State() == slots.Pending {
+			return d.slot, true
+		}
+	}
+	return at, ok
+}
+
+// searchDeadline finds a slot's.
+func searchDeadline(list []deadline, slot int64) (int, bool) {
+	if n := len(list); n == 0 || list[n-1].slot < slot {
+		return n, false
+	}
+	return slices.BinarySearchFunc(list, slot, func(d deadline, slot int64) int { return compare(d.slot, slot) })
+}
+
+// deleteDeadline takes one out. The first, which is nearly always the one, goes without a copy.
+func deleteDeadline(list []deadline, i int) []deadline {
+	if i == 0 {
+		if list = list[1:]; len(list) == 0 {
+			return nil
+		}
+		return list
+	}
+	return slices.Delete(list, i, i+1)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lastmile/internal/cachestate"
+	"lastmile/internal/ledger/edge"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
@@ -136,14 +137,14 @@ func TestNamesOfTargetsAreBounded(t *testing.T) {
 	}
 	l.Result(r, false)
 	got := row(t, l)
-	if len(got.Lookups) != maxPoPs+1 || got.Overflow["pop"] != 200-maxPoPs || got.Overflow["served"] != 100-maxServed {
-		t.Errorf("got %d points of presence, overflow %v, want %d and other", len(got.Lookups), got.Overflow, maxPoPs)
+	if len(got.Lookups) != edge.MaxPoPs+1 || got.Overflow["pop"] != 200-edge.MaxPoPs || got.Overflow["served"] != 100-maxServed {
+		t.Errorf("got %d points of presence, overflow %v, want %d and other", len(got.Lookups), got.Overflow, edge.MaxPoPs)
 	}
 	sum := int64(0)
 	for _, n := range got.Lookups {
 		sum += n.Hits
-		if n.PoP == runs.OtherLabel && n.Hits != 200-maxPoPs {
-			t.Errorf("other: got %d hits, want %d", n.Hits, 200-maxPoPs)
+		if n.PoP == runs.OtherLabel && n.Hits != 200-edge.MaxPoPs {
+			t.Errorf("other: got %d hits, want %d", n.Hits, 200-edge.MaxPoPs)
 		}
 	}
 	if sum != 200 {
@@ -168,8 +169,8 @@ func TestCostOfMisroutesByWindow(t *testing.T) {
 		}
 	}
 	l.Closable(start.Add(100*time.Hour), time.Second, lost{})
-	if n := len(l.accounts[shop].edge.recent); n != 0 {
-		t.Errorf("after days: got %d steps of time kept, want none", n)
+	if a := l.Accounts(start.Add(time.Minute))[0]; len(a.Recent[24*time.Hour]) != 0 || a.Routed.Right.Count == 0 {
+		t.Errorf("after days: got %+v kept of single waits, and %+v in all, want none of the former", a.Recent, a.Routed)
 	}
 }
 
@@ -228,7 +229,7 @@ func TestCostOfMisroutesComparesTheSameStep(t *testing.T) {
 	l.Define([]scenario.Scenario{cdnScenario(t)})
 	plan(l, 1)
 	r := result(0, runs.StatePassed)
-	for i := range 2 * maxSteps { // what a probe calls its steps does not make the books grow without end
+	for i := range 2 * edge.MaxSteps { // what a probe calls its steps does not make the books grow without end
 		search, ping, astray := routed("us-1", 2000), routed("us-1", 10), routed("eu-1", 110)
 		search.Step, ping.Step, astray.Step = "search", "ping", "ping"
 		other := routed("us-1", 1)
@@ -240,7 +241,7 @@ func TestCostOfMisroutesComparesTheSameStep(t *testing.T) {
 	if cost, ok := runs.Cost(got.Recent[time.Hour]); !ok || cost != 100*time.Millisecond {
 		t.Errorf("got a cost of %s, %t, want 100ms", cost, ok)
 	}
-	if n := len(got.Recent[time.Hour]); n > maxSteps+1 {
-		t.Errorf("got the waits of %d steps kept apart, want %d and other", n, maxSteps)
+	if n := len(got.Recent[time.Hour]); n > edge.MaxSteps+1 {
+		t.Errorf("got the waits of %d steps kept apart, want %d and other", n, edge.MaxSteps)
 	}
 }

@@ -9,24 +9,27 @@ import (
 	"sync"
 	"time"
 
+	"lastmile/internal/ledger/edge"
+	"lastmile/internal/ledger/slots"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
 )
 
-// retention is how long single slots are kept; their counts stay. A report about a slot that has been forgotten changes nothing.
-const retention = 72 * time.Hour
+// Retention is how long single slots are kept; their counts stay. A report about a slot that has been forgotten changes nothing.
+const Retention = 72 * time.Hour
 
 // Ledger is safe for concurrent use.
 type Ledger struct {
 	mu       sync.Mutex
 	accounts map[scenario.Combination]*account
-	verdicts map[string]time.Time // region -> the last minute that was closed
+	all      []*account // the same
+	regions  map[string]*region
 }
 
 // New returns empty books.
 func New() *Ledger {
-	return &Ledger{accounts: map[scenario.Combination]*account{}, verdicts: map[string]time.Time{}}
+	return &Ledger{accounts: map[scenario.Combination]*account{}, regions: map[string]*region{}}
 }
 
 // Define opens the books of every combination of the scenarios, so that all counters exist from the start, and says what the
@@ -36,13 +39,11 @@ func (l *Ledger) Define(scenarios []scenario.Scenario) {
 	defer l.mu.Unlock()
 	for i := range scenarios {
 		s := &scenarios[i]
+		d := newDefinition(s)
 		for _, c := range s.Combinations() {
 			a := l.account(c)
-			a.budget = newBudget(s, c)
-			a.routing = s.Routing
-			a.edge.define(s)
-			a.schedule = s.Timetable()
-			a.defined = true
+			a.budget, a.definition = newBudget(s, c), d
+			a.edge.Define(d.objectives)
 		}
 	}
 }
@@ -51,10 +52,20 @@ func (l *Ledger) Define(scenarios []scenario.Scenario) {
 func (l *Ledger) account(c scenario.Combination) *account {
 	a, ok := l.accounts[c]
 	if !ok {
-		a = newAccount(c)
+		a = newAccount(c, l.region(c.Region))
 		l.accounts[c] = a
+		l.all = append(l.all, a)
 	}
 	return a
+}
+
+func (l *Ledger) region(name string) *region {
+	r, ok := l.regions[name]
+	if !ok {
+		r = newRegion()
+		l.regions[name] = r
+	}
+	return r
 }
 
 // Plan enters a slot that is due, or will be soon: it counts from its own time on. Planning it again changes nothing.
@@ -62,17 +73,27 @@ func (l *Ledger) Plan(c scenario.Combination, slot, deadline time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.account(c)
-	if a.planned.IsZero() || slot.Before(a.planned) {
-		a.planned = slot
+	at, end := slot.Unix(), deadline.UnixNano()
+	if a.precedes(at) {
+		a.planned = at
 	}
-	if slot.After(a.reached) {
-		a.reached = slot
-	}
-	if s, ok := a.slots[slot.Unix()]; ok {
-		s.deadline = deadline // a result that was read back first did not know it
+	a.reached = max(a.reached, at)
+	if r, ok := a.slots.Find(at); ok {
+		a.await(at, end, r.Cell().State() == slots.Pending) // a result that was read back first did not know the deadline
 		return
 	}
-	a.ahead[slot.Unix()] = deadline
+	a.plan(at, end)
+}
+
+// Rest is for a coordinator that no longer leads. What it planned and is not due yet is dropped: whoever leads next plans it, and this
+// ledger hears of it through results and verdicts, as one does that reads the streams back. Slots that are due stay pending until then:
+// what was planned never shrinks. From here on until Plan is called again every result is of an earlier life's plan.
+func (l *Ledger) Rest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.all {
+		a.ahead, a.planned, a.reached = nil, never, never
+	}
 }
 
 // Outcome says what became of a report.
@@ -98,24 +119,29 @@ func (l *Ledger) Result(r *runs.Result, replay bool) Outcome {
 	if _, known := l.accounts[r.Combination()]; !known && !replay {
 		return Unscheduled
 	}
-	a := l.account(r.Combination())
-	slot := a.find(r.Slot)
-	if slot == nil {
-		if !replay && !a.precedes(r.Slot) && !a.follows(r.Slot) || r.Slot.Before(a.forgottenBefore) {
+	a, at := l.account(r.Combination()), r.Slot.Unix()
+	slot, ok := a.known(at)
+	if !ok {
+		if !replay && !a.precedes(at) && !a.follows(at) || a.forgotten(at) {
 			a.unscheduled++
 			return Unscheduled
 		}
-		slot = a.open(r.Slot, r.Slot)
+		slot = a.enter(at, nanosOf(at))
 	}
-	if !r.State.Outranks(slot.state) {
+	was := slot.Cell().State()
+	if !r.State.Outranks(slots.States()[was]) {
 		a.duplicates++
 		return Duplicate
 	}
-	if slot.state == runs.StateMissing || slot.state == runs.StateSkipped {
+	if was == slots.Missing || was == slots.Skipped {
 		a.amended++
 	}
-	a.raise(r.Slot, slot, r.State, "")
-	a.measure(r)
+	a.raise(at, slot, slots.NewCell(r.State, ""))
+	a.measure(at, slot, r, was == slots.Invalid)
+	if at > a.newest {
+		a.newest = at
+		a.outgrown()
+	}
 	return Entered
 }
 
@@ -123,24 +149,22 @@ func (l *Ledger) Result(r *runs.Result, replay bool) Outcome {
 func (l *Ledger) Verdict(v *runs.Verdict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if v.Minute.After(l.verdicts[v.Region]) {
-		l.verdicts[v.Region] = v.Minute
-	}
+	l.region(v.Region).close(minuteOf(v.Minute.Unix()))
 	for _, s := range v.Slots {
-		c, at, err := s.RunID.Parse()
+		c, when, err := s.RunID.Parse()
 		if err != nil { // checked when it came off the bus
 			continue
 		}
-		a := l.account(c)
-		slot := a.find(at)
-		if slot == nil {
-			if at.Before(a.forgottenBefore) {
+		a, at := l.account(c), when.Unix()
+		slot, ok := a.known(at)
+		if !ok {
+			if a.forgotten(at) {
 				continue
 			}
-			slot = a.open(at, at)
+			slot = a.enter(at, nanosOf(at))
 		}
-		if s.State.Outranks(slot.state) {
-			a.raise(at, slot, s.State, s.Reason)
+		if s.State.Outranks(slots.States()[slot.Cell().State()]) {
+			a.raise(at, slot, slots.NewCell(s.State, s.Reason))
 		}
 	}
 }
@@ -150,11 +174,11 @@ func (l *Ledger) Verdict(v *runs.Verdict) {
 func (l *Ledger) ClosedUntil(region string) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	last, ok := l.verdicts[region]
-	if !ok {
+	r, ok := l.regions[region]
+	if !ok || r.closed == nothing {
 		return time.Time{}
 	}
-	return last.Add(time.Minute)
+	return timeOf((r.closed + 1) * 60)
 }
 
 // First returns the earliest slot of the combination that was ever in these books; ok=false where there was none.
@@ -162,10 +186,14 @@ func (l *Ledger) First(c scenario.Combination) (slot time.Time, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a, ok := l.accounts[c]
-	if !ok || a.first.IsZero() {
+	if !ok {
 		return time.Time{}, false
 	}
-	return a.first, true
+	at, ok := a.earliest()
+	if !ok {
+		return time.Time{}, false
+	}
+	return timeOf(at), true
 }
 
 // Pending counts the slots that have no end yet, those that are not due yet included.
@@ -173,15 +201,16 @@ func (l *Ledger) Pending() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var n int64
-	for _, a := range l.accounts {
-		n += a.counts[runs.StatePending] + int64(len(a.ahead))
+	for _, a := range l.all {
+		n += a.counts[slots.Pending] + int64(len(a.ahead))
 	}
 	return n
 }
 
-// Witness knows why nothing came of a slot.
+// Witness knows why nothing came of a slot. It is asked while the ledger is locked, and must not use it.
 type Witness interface {
-	// Reason says why no result came of the run that was due at slot and had until deadline to end.
+	// Reason says why no result came of the run that was due at slot and had until deadline to end. ReasonOverlap and
+	// ReasonMaintenance make the slot skipped, every other one missing.
 	Reason(id runs.ID, region string, slot, deadline time.Time) runs.Reason
 }
 
@@ -192,41 +221,19 @@ type Witness interface {
 func (l *Ledger) Closable(now time.Time, grace time.Duration, w Witness) []runs.Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	limit := now.Add(-grace).Truncate(time.Minute) // minutes before this one are over
-	due := map[string]map[int64]*runs.Verdict{}
-	for c, a := range l.accounts {
+	limit := minuteOf(now.Add(-grace).Unix()) // minutes before this one are over
+	for _, a := range l.all {
 		a.arrive(now)
-		a.forget(now)
-		if due[c.Region] == nil {
-			due[c.Region] = map[int64]*runs.Verdict{}
-		}
-		for _, at := range a.unsettled(limit, l.verdicts[c.Region]) {
-			minute := at.slot.deadline.Truncate(time.Minute)
-			if !minute.After(l.verdicts[c.Region]) { // closed without it
-				minute = limit.Add(-time.Minute)
-			}
-			v, ok := due[c.Region][minute.Unix()]
-			if !ok {
-				v = &runs.Verdict{Schema: runs.Schema, Region: c.Region, Minute: minute.UTC()}
-				due[c.Region][minute.Unix()] = v
-			}
-			if at.slot.state == runs.StatePending {
-				id := runs.NewID(c, at.time)
-				v.Slots = append(v.Slots, runs.SlotVerdict{RunID: id, State: runs.StateMissing, Reason: w.Reason(id, c.Region, at.time, at.slot.deadline)})
-			}
-		}
+		a.forget(now.Unix())
 	}
-	return ordered(due)
-}
-
-// ordered lists verdicts by minute, then region.
-func ordered(due map[string]map[int64]*runs.Verdict) []runs.Verdict {
 	var out []runs.Verdict
-	for _, minutes := range due {
-		for _, v := range minutes {
-			slices.SortFunc(v.Slots, func(a, b runs.SlotVerdict) int { return compare(a.RunID, b.RunID) })
-			out = append(out, *v)
-		}
+	for name, r := range l.regions {
+		out = append(out, r.verdicts(name, limit, w)...)
+	}
+	for i := range out {
+		v := &out[i] // a slot whose deadline was moved to and fro is listed twice
+		slices.SortFunc(v.Slots, func(a, b runs.SlotVerdict) int { return compare(a.RunID, b.RunID) })
+		v.Slots = slices.CompactFunc(v.Slots, func(a, b runs.SlotVerdict) bool { return a.RunID == b.RunID })
 	}
 	slices.SortFunc(out, func(a, b runs.Verdict) int {
 		if c := a.Minute.Compare(b.Minute); c != 0 {
@@ -235,6 +242,21 @@ func ordered(due map[string]map[int64]*runs.Verdict) []runs.Verdict {
 		return compare(a.Region, b.Region)
 	})
 	return out
+}
+
+// Forget drops what is older than is kept: see Retention. Closable does the same; this is for a coordinator that closes nothing because it
+// does not lead. It is not to be called before the streams have been read back: what they say of older slots would be dropped.
+func (l *Ledger) Forget(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range l.all {
+		a.forget(now.Unix())
+	}
+}
+
+// newDefinition takes from a scenario what its books need.
+func newDefinition(s *scenario.Scenario) *definition {
+	return &definition{routing: s.Routing, schedule: s.Timetable(), objectives: edge.NewObjectives(s)}
 }
 
 // budget is what a combination's availability objective allows.

@@ -31,7 +31,7 @@ func result(n int, state runs.State) *runs.Result {
 	return r
 }
 
-func defined(t *testing.T) *Ledger {
+func defined(t testing.TB) *Ledger {
 	t.Helper()
 	schedule, err := scenario.ParseSchedule("@every 10s")
 	if err != nil {

@@ -1,23 +1,25 @@
 package ledger
 
 import (
-	"maps"
 	"slices"
 	"time"
 
+	"lastmile/internal/ledger/edge"
+	"lastmile/internal/ledger/slots"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
 )
 
-// Accounts returns the books of all combinations as of now, ordered by scenario, region and network.
+// Accounts returns the books of all combinations as of now, ordered by scenario, region and network. Each is of one moment; results
+// may be entered between one and the next.
 func (l *Ledger) Accounts(now time.Time) []runs.Account {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	accounts := make([]runs.Account, 0, len(l.accounts))
-	for _, a := range l.accounts {
-		a.arrive(now)
-		accounts = append(accounts, a.row(now))
+	all := slices.Clone(l.all)
+	l.mu.Unlock()
+	accounts := make([]runs.Account, 0, len(all))
+	for _, a := range all {
+		accounts = append(accounts, l.row(a, now))
 	}
 	slices.SortFunc(accounts, func(a, b runs.Account) int {
 		if c := compare(a.Scenario, b.Scenario); c != 0 {
@@ -31,33 +33,68 @@ func (l *Ledger) Accounts(now time.Time) []runs.Account {
 	return accounts
 }
 
+// row returns the books of one combination. Sorting durations is most of its work, and needs no lock.
+func (l *Ledger) row(a *account, now time.Time) runs.Account {
+	windows := runs.LatencyWindows()
+	durations := make([][]time.Duration, len(windows))
+	l.mu.Lock()
+	a.arrive(now)
+	row := a.row(now)
+	for i, window := range windows {
+		durations[i] = a.durations(now.Add(-window))
+	}
+	l.mu.Unlock()
+	for i, window := range windows {
+		sorted := durations[i]
+		slices.Sort(sorted)
+		row.Latency[window] = runs.Latency{P50: slo.QuantileSorted(sorted, 0.5), P95: slo.QuantileSorted(sorted, 0.95)}
+	}
+	return row
+}
+
 func (a *account) row(now time.Time) runs.Account {
 	row := runs.Account{
 		Combination: a.combination,
-		Counts:      maps.Clone(a.counts),
-		Reasons:     maps.Clone(a.reasons),
-		Entered:     maps.Clone(a.entered),
-		EverReasons: maps.Clone(a.everReasons),
-		Classes:     maps.Clone(a.classes),
+		Counts:      runs.StateCounts{},
+		Entered:     runs.StateCounts{},
+		Reasons:     map[runs.Reason]int64{},
+		EverReasons: map[runs.Reason]int64{},
+		Classes:     a.classes.Counts(),
 		Duplicates:  a.duplicates,
 		Unscheduled: a.unscheduled,
 		Amended:     a.amended,
 		Tainted:     a.tainted,
-		Cache:       maps.Clone(a.cache),
+		Cache:       a.cache.Counts(),
 		Latency:     map[time.Duration]runs.Latency{},
 		Last:        a.last,
 	}
-	for _, window := range runs.LatencyWindows() {
-		sorted := a.durations(now.Add(-window))
-		row.Latency[window] = runs.Latency{P50: slo.QuantileSorted(sorted, 0.5), P95: slo.QuantileSorted(sorted, 0.95)}
+	for i, state := range slots.States() {
+		if a.entered[i] > 0 {
+			row.Counts[state], row.Entered[state] = a.counts[i], a.entered[i]
+		}
 	}
-	for by, n := range a.served {
-		row.Served = append(row.Served, runs.Served{Region: by.region, Expected: by.expected, Requests: n})
+	why := slots.Reasons()
+	for i, reason := range why[1:] {
+		if a.everReasons[i] > 0 {
+			row.Reasons[reason], row.EverReasons[reason] = a.reasons[i], a.everReasons[i]
+		}
 	}
-	slices.SortFunc(row.Served, func(a, b runs.Served) int { return compare(a.Region, b.Region) })
-	a.edge.row(&row, now)
+	for _, by := range a.served {
+		row.Served = append(row.Served, runs.Served{Region: by.Key.region, Expected: by.Key.expected, Requests: by.N})
+	}
+	slices.SortFunc(row.Served, func(a, b runs.Served) int {
+		if c := compare(a.Region, b.Region); c != 0 || a.Expected == b.Expected {
+			return c
+		}
+		if a.Expected {
+			return 1
+		}
+		return -1
+	})
+	a.edge.Row(&row, now)
 	if a.budget.objective != 0 {
 		counts, _ := a.history.Window(now, a.budget.window)
+		counts.Pending = a.pendingIn(now, a.budget.window)
 		row.Budget = &runs.Budget{
 			Objective: a.budget.objective,
 			Window:    a.budget.window,
@@ -70,6 +107,17 @@ func (a *account) row(now time.Time) runs.Account {
 }
 
 func (a *account) expectedRegion() string {
-	s := scenario.Scenario{Routing: a.routing}
+	s := scenario.Scenario{}
+	if a.definition != nil {
+		s.Routing = a.definition.routing
+	}
 	return s.ExpectedRegion(a.combination.Region)
+}
+
+// objectives returns those whose events are counted; nil where the combination is not defined.
+func (a *account) objectives() *edge.Objectives {
+	if a.definition == nil {
+		return nil
+	}
+	return a.definition.objectives
 }

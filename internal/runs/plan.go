@@ -67,7 +67,9 @@ type PeerBeat struct {
 	Region     string    `json:"region"`
 	Probe      string    `json:"probe"`
 	SentAt     time.Time `json:"sent_at"`    // by its clock, as corrected by its offset
+	Answered   bool      `json:"answered"`   // whether a coordinator has answered it lately
 	Autonomous bool      `json:"autonomous"` // whether it orders its own runs now
-	Pools      []string  `json:"pools"`      // of the scenarios that it can run
+	Pools      []string  `json:"pools"`      // of the scenarios that it can run on its own; none where it has no plan
+	Plan       string    `json:"plan"`       // revision of its plan; empty = it has none
 	Recent     []ID      `json:"recent"`     // runs that it has, or had in the last two minutes
 }

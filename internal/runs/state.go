@@ -67,13 +67,13 @@ type Reason string
 
 // The reasons of missing and skipped slots.
 const (
-	ReasonNoProbe         Reason = "no_probe"         // missing: no probe of the region was there to take it
-	ReasonExpired         Reason = "expired"          // missing: probes were there, none took it in time
+	ReasonNoProbe         Reason = "no_probe"         // missing: no probe of the region for its pool was there, or all had left in good order
+	ReasonExpired         Reason = "expired"          // missing: probes for it were there, none took it in time: overload, mostly
 	ReasonLost            Reason = "lost"             // missing: a probe took it and never reported
-	ReasonCutOff          Reason = "cut_off"          // missing: the region was cut off from the hub
-	ReasonCoordinatorDown Reason = "coordinator_down" // missing: nobody dispatched it
+	ReasonCutOff          Reason = "cut_off"          // missing: its probes were there, then all of the region fell silent; late results may still come
+	ReasonCoordinatorDown Reason = "coordinator_down" // missing: nobody put its job on the bus while it could start: no coordinator, no bus, or a clock set ahead
 	ReasonMaintenance     Reason = "maintenance"      // skipped
-	ReasonOverlap         Reason = "overlap"          // skipped: the previous run was still going
+	ReasonOverlap         Reason = "overlap"          // skipped: an earlier run of the combination was under way until it was too late
 )
 
 // Reasons lists all reasons in a fixed order.

@@ -125,9 +125,9 @@ func (l *life) Reason(id runs.ID, _ string, _, _ time.Time) runs.Reason {
 	switch {
 	case l.world.begun[id] > 0:
 		return runs.ReasonLost
-	case l.scheduler.Undispatched(id):
+	case unasked(l.scheduler, id):
 		return runs.ReasonCoordinatorDown
-	case !l.world.jobs[id] && !slices.ContainsFunc(l.world.lives, func(earlier *life) bool { return earlier.scheduler.Undispatched(id) }):
+	case !l.world.jobs[id] && !slices.ContainsFunc(l.world.lives, func(earlier *life) bool { return unasked(earlier.scheduler, id) }):
 		l.world.t.Errorf("slot %s closed as expired: nobody ever ordered it or gave it up", id)
 	}
 	return runs.ReasonExpired

@@ -93,7 +93,7 @@ func TestEnteredWithLeads(t *testing.T) {
 			}
 			complete(t, h, p, began, entered, func(id runs.ID) bool { return h.plan[id] })
 			for _, region := range p.Scenarios[0].Regions {
-				complete(t, h, plan(t, region), began, h.at(region), func(id runs.ID) bool { return !h.jobs[id].IsZero() || s.Undispatched(id) })
+				complete(t, h, plan(t, region), began, h.at(region), func(id runs.ID) bool { return !h.jobs[id].IsZero() || unasked(s, id) })
 			}
 		}
 		if err := <-done; err != nil {
@@ -146,10 +146,10 @@ func TestRestartBetweenOrderAndSlot(t *testing.T) {
 			time.Sleep(absence)
 			s := run(t, h, p, Options{}, 40*time.Second)
 			complete(t, h, Plan{Scenarios: p.Scenarios[1:], Networks: p.Networks}, first, time.Now(), func(id runs.ID) bool {
-				return h.plan[id] && (!h.jobs[id].IsZero() || s.Undispatched(id))
+				return h.plan[id] && (!h.jobs[id].IsZero() || unasked(s, id))
 			})
-			if !h.jobs[id].Equal(ordered) || absence < 7*time.Second && s.Undispatched(id) {
-				t.Errorf("away for %s: slot %s ordered at %s and given up: %t, want it ordered once, at %s", absence, id, h.jobs[id], s.Undispatched(id), ordered)
+			if !h.jobs[id].Equal(ordered) || absence < 7*time.Second && unasked(s, id) {
+				t.Errorf("away for %s: slot %s ordered at %s and given up: %t, want it ordered once, at %s", absence, id, h.jobs[id], unasked(s, id), ordered)
 			}
 		})
 	}

@@ -1,18 +1,14 @@
 package spool
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,7 +22,7 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func open(t testing.TB, dir string) *Spool {
 	t.Helper()
-	s, err := Open(discard(), dir)
+	s, err := Open(discard(), dir, Options{Reserve: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +120,31 @@ func TestNextGivesTheResultAsItWas(t *testing.T) {
 	}
 	if err := s.Remove("never.us.none.60"); err != nil {
 		t.Errorf("remove what is not there: %v", err)
+	}
+}
+
+func TestBatchHasTheOldest(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	for _, minute := range []int64{5, 3, 1, 4, 2} {
+		put(t, s, result("a", minute))
+	}
+	batch, err := s.Batch(t.Context(), 3)
+	seen := map[runs.ID]bool{}
+	for _, r := range batch {
+		seen[r.RunID] = true
+	}
+	if err != nil || len(batch) != 3 || len(seen) != 3 || batch[0].RunID != result("a", 1).RunID {
+		t.Errorf("got %v (%v), want three results, the oldest first", seen, err)
+	}
+	for _, minute := range []int64{1, 2} {
+		if err := os.WriteFile(s.path(resultsFolder, result("a", minute).RunID), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if batch, err = s.Batch(t.Context(), 100); err != nil || batch[0].RunID != result("a", 3).RunID || len(batch) != 3 || s.Corrupt() != 2 {
+		t.Errorf("got %d results (%v) and %d set aside, want the three that can be read", len(batch), err, s.Corrupt())
 	}
 }
 
@@ -236,7 +257,7 @@ func TestFolderHasOneOwner(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir)
-	if _, err := Open(discard(), dir); err == nil || !strings.Contains(err.Error(), dir+": in use by another probe") {
+	if _, err := Open(discard(), dir, Options{}); err == nil || !strings.Contains(err.Error(), dir+": in use by another probe") {
 		t.Errorf("got %v, want a clear refusal", err)
 	}
 	s.Close()
@@ -263,16 +284,20 @@ func TestUnusableFilesAreSetAside(t *testing.T) {
 		"results/b.us.none.60.json":          {},                   // empty
 		"results/c.us.none.60.json":          whole,                // another run's
 		"results/d.us.none.60.json":          make([]byte, 4096),   // what some file systems leave after a power cut
-		"results/e.us.none.240.json.tmp":     whole,                // of a Put that never returned
 		"results/notes.txt":                  []byte("hello"),
 		"results/f.us.none.60":               whole,
 		"claims/c.us.none.60.json":           []byte(`{"assignment":`),
 		"claims/d.us.none.60.json":           []byte(`{}`),
-		"claims/e.us.none.60.json.tmp":       []byte(`{}`),
 		"claims/" + strings.Repeat("x", 250): {},
 	}
 	for name, body := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), body, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	temporary := []string{s.path(resultsFolder, "e.us.none.240") + tempEnding, s.path(claimsFolder, "e.us.none.60") + tempEnding}
+	for _, path := range temporary {
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -291,6 +316,14 @@ func TestUnusableFilesAreSetAside(t *testing.T) {
 	if want := len(files) + 1; len(aside) != want || again.Corrupt() != int64(want) {
 		t.Errorf("got %d files set aside and %d counted, want %d", len(aside), again.Corrupt(), want)
 	}
+	for _, path := range temporary { // of calls that never returned
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("got %v for %s, want it deleted", err, path)
+		}
+	}
+	if got := again.Stats().Torn; got != 2 {
+		t.Errorf("got %d torn files counted, want 2", got)
+	}
 }
 
 func TestSetAsideLetsTheNextOnePass(t *testing.T) {
@@ -303,30 +336,6 @@ func TestSetAsideLetsTheNextOnePass(t *testing.T) {
 	if s.Corrupt() != 1 {
 		t.Errorf("got %d counted, want 1", s.Corrupt())
 	}
-}
-
-func TestFullDisk(t *testing.T) {
-	t.Parallel()
-	s := open(t, t.TempDir())
-	put(t, s, result("a", 1))
-	if err := s.Claim(assignment("a", 2)); err != nil {
-		t.Fatal(err)
-	}
-	full := s.path(resultsFolder, "a.us.none.120") + tempEnding
-	if err := os.Symlink("/dev/full", full); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Put(result("a", 2)); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("got %v, want no space left", err)
-	}
-	if _, err := os.Lstat(full); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v, want no temporary file left", err)
-	}
-	if !s.Holds("a.us.none.120") || s.Pending() != 1 {
-		t.Error("a failed Put changed what is held")
-	}
-	put(t, s, result("a", 2)) // there is room again
-	wantIDs(t, drain(t, s), "a.us.none.60", "a.us.none.120")
 }
 
 func TestPutRefusesWhatCannotBeReadAgain(t *testing.T) {
@@ -346,99 +355,6 @@ func TestPutRefusesWhatCannotBeReadAgain(t *testing.T) {
 	bad.State = runs.StatePending
 	if err := s.Put(bad); err == nil || s.Pending() != 0 {
 		t.Errorf("put: got %v for a result that is none", err)
-	}
-}
-
-// The test program runs itself as a probe that claims and puts until it is killed.
-const victimVariable = "SPOOL_TEST_VICTIM"
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(victimVariable); dir != "" {
-		if err := victim(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
-func victim(dir string) error {
-	s, err := Open(discard(), dir)
-	if err != nil {
-		return err
-	}
-	for n := int64(1); n < 1_000_000; n++ {
-		if err := s.Claim(assignment("a", n)); err != nil {
-			return err
-		}
-		fmt.Println("claimed", n)
-		if err := s.Put(result("a", n)); err != nil {
-			return err
-		}
-		fmt.Println("put", n)
-	}
-	return nil
-}
-
-func TestKilledInTheMiddle(t *testing.T) {
-	t.Parallel()
-	for lines := 20; lines < 28; lines++ { // kills after a claim and after a put, and then wherever it happens to be
-		dir := t.TempDir()
-		probe := exec.Command(os.Args[0], "-test.run=^$")
-		probe.Env = append(os.Environ(), victimVariable+"="+dir)
-		out, err := probe.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := probe.Start(); err != nil {
-			t.Fatal(err)
-		}
-		claimed, stored := map[int64]bool{}, map[int64]bool{}
-		scanner := bufio.NewScanner(out)
-		for i := 0; scanner.Scan(); i++ {
-			var word string
-			var n int64
-			if _, err := fmt.Sscan(scanner.Text(), &word, &n); err != nil {
-				t.Fatal(err)
-			}
-			if word == "put" {
-				stored[n] = true
-			} else {
-				claimed[n] = true
-			}
-			if i == lines {
-				if err := probe.Process.Kill(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		_ = probe.Wait() // killed
-
-		s := open(t, dir)
-		known := map[runs.ID]bool{}
-		for _, c := range s.Unfinished() {
-			known[c.Assignment.RunID] = true
-		}
-		if len(known) > 1 {
-			t.Errorf("got %d unfinished runs, want at most the one under way", len(known))
-		}
-		results := drain(t, s)
-		for _, id := range results {
-			if known[id] {
-				t.Errorf("run %s has a result and is unfinished", id)
-			}
-			known[id] = true
-		}
-		for n := range stored {
-			if !slices.Contains(results, assignment("a", n).RunID) {
-				t.Errorf("the result of minute %d is lost after its Put returned", n)
-			}
-		}
-		for n := range claimed {
-			if !known[assignment("a", n).RunID] {
-				t.Errorf("the run of minute %d is forgotten after its Claim returned", n)
-			}
-		}
 	}
 }
 
@@ -469,7 +385,7 @@ func FuzzOpen(f *testing.F) {
 		if !slices.Contains(results, good.RunID) {
 			t.Fatal("the sound result is lost")
 		}
-		accounted := len(results) - 1 + unfinished + int(again.Corrupt())
+		accounted := len(results) - 1 + unfinished + int(again.Stats().Corrupt+again.Stats().Torn)
 		if superseded {
 			accounted++
 		}
@@ -477,28 +393,4 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("got %d results, %d unfinished, %d corrupt, want the other file in one of them", len(results), unfinished, again.Corrupt())
 		}
 	})
-}
-
-// BenchmarkPut is what a run waits for at its end: one result of 15 kB synced to disk. BenchmarkSync is the floor: one file of that
-// size written and synced.
-func BenchmarkPut(b *testing.B) {
-	s := open(b, b.TempDir())
-	r := result("a", 1)
-	for range 60 {
-		r.Requests = append(r.Requests, runs.Request{URL: strings.Repeat("u", 150)})
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		put(b, s, r)
-	}
-}
-
-func BenchmarkSync(b *testing.B) {
-	dir := b.TempDir()
-	body := make([]byte, 15<<10)
-	for b.Loop() {
-		if err := writeTemp(filepath.Join(dir, "x"), body); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

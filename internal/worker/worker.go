@@ -1,7 +1,9 @@
-// Package worker is the probe's engine: it takes assignments off the bus, one for each free place, runs them when the machine has room
-// and their slot has come, and reports what became of them. It never holds a result only in memory.
+// Package worker is the probe's engine: it takes assignments off the bus, one for each free place, or is offered the probe's own where
+// there is no coordinator, runs them when the machine has room and their slot has come, and reports what became of them. It never holds a
+// result only in memory.
 //
-// An assignment may come before its slot. Then its browser and its network are made ready before, and its first step begins at the slot.
+// An assignment may come before its slot. Then its browser and its network are made ready before, and its first step begins at the slot. Slots,
+// start windows, deadlines and the start that a result bears are by the hub's clock, not by this machine's.
 //
 // The order of work for one assignment, and what a crash after each part costs:
 //
@@ -12,9 +14,13 @@
 //  5. acknowledge the job  nothing: a repeat is recognised by its run id
 //  6. publish the result, wait for the hub's ack       nothing: the hub drops the repeat
 //  7. remove it from the disk
+//
+// A job that comes again while the result of our death is on its way to the hub is left alone, for the next delivery: whoever gets that one runs
+// it, and a real result outranks the report. While the spool is full nothing is taken.
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +32,8 @@ import (
 
 	"lastmile/internal/admission"
 	"lastmile/internal/bus"
+	"lastmile/internal/faultpoint"
+	"lastmile/internal/hubtime"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -34,22 +42,26 @@ import (
 type Hub interface {
 	// Take waits for one job of the region's pool; see bus.Bus.
 	Take(ctx context.Context, region, pool string, wait time.Duration) (*bus.Job, error)
-	// PublishResult stores a result at the hub and returns when it is safe there.
-	PublishResult(ctx context.Context, r runs.Result) error
+	// PublishResults stores results at the hub, each by itself, and returns when they are safe there: the error of each, nil where it is.
+	PublishResults(ctx context.Context, results []runs.Result) []error
 	// Heartbeat tells the coordinator that this probe is there.
 	Heartbeat(ctx context.Context, hb runs.Heartbeat) (runs.HeartbeatReply, error)
 }
 
 // Spool keeps claims and results on disk; see package spool.
 type Spool interface {
-	// Claim notes that a run is about to begin; it is on disk when Claim returns.
+	// Claim notes that a run is about to begin; it is on disk when Claim returns. spool.ErrFull: the run is not to begin.
 	Claim(a runs.Assignment) error
+	// Full reports whether nothing more is claimed.
+	Full() bool
+	// Bytes is what the spool takes on disk.
+	Bytes() int64
 	// Put stores a result and ends its claim; it is on disk when Put returns.
 	Put(r runs.Result) error
 	// Holds reports whether the run is claimed or stored here.
 	Holds(id runs.ID) bool
-	// Next waits for the stored result with the oldest slot, the same until it is removed or set aside.
-	Next(ctx context.Context) (runs.Result, error)
+	// Batch waits for stored results, and returns up to n, that with the oldest slot among them; the same until they are removed or set aside.
+	Batch(ctx context.Context, n int) ([]runs.Result, error)
 	// Pending counts the stored results.
 	Pending() int
 	// Remove forgets a result.
@@ -67,19 +79,34 @@ type Runner interface {
 	Blank(a *runs.Assignment) runs.Result
 }
 
+// Autonomy has the probe order its own runs where there is no coordinator; see package autonomy.
+type Autonomy interface {
+	// Answered is told what a coordinator answered to a heartbeat.
+	Answered(reply runs.HeartbeatReply)
+	// Alone reports whether the probe orders its own runs.
+	Alone() bool
+	// Elsewhere reports whether another probe of the region has the run, or had it lately.
+	Elsewhere(id runs.ID) bool
+	// Outdated reports whether the assignment, stored then, is of a leader that was no more, and not what the leader of now orders.
+	Outdated(a *runs.Assignment, stored time.Time) bool
+}
+
 // Options describe a probe. The zero values of the numbers mean their defaults.
 type Options struct {
 	Region       string
 	Probe        string
 	Version      string
 	BrowserSlots int               // browser runs at once; 0 = this probe has no Chromium
+	BrowserPools []string          // which of them it can run; default scenario.PoolBrowser
 	HTTPSlots    int               // http runs at once; default 4
 	Grace        time.Duration     // how long runs under way may go on when the worker stops; default 10 s
 	Heartbeat    time.Duration     // default 5 s
 	Room         *admission.Room   // of this machine, shared by all its probes; a probe's own where nil
 	Unfinished   []runs.Assignment // runs that an earlier process began and did not end
 
-	Clock func() (clock runs.Clock, ok bool) // how this probe's clock compares with the hub's, for heartbeats and Stats; nil = as they themselves show
+	Clock    func() (clock runs.Clock, ok bool) // how this probe's clock compares with the hub's, for heartbeats and Stats; nil = as they themselves show
+	Time     *hubtime.Clock                     // the hub's clock; nil = this machine's
+	Autonomy Autonomy                           // nil = the probe runs only what a coordinator orders
 }
 
 // Worker runs assignments. Make one with New and call Run once.
@@ -89,36 +116,40 @@ type Worker struct {
 	spool  Spool
 	runner Runner
 	opts   Options
+	places []*place
+	began  time.Time
 
 	mu      sync.Mutex
 	running map[runs.ID]bool // true while under way; false = taken since the last heartbeat and already done
 	recent  recent
+	died    map[runs.ID]bool // what an earlier process began, did not end, and we report
 	stats   Stats
 	refused string // the coordinator's reason, while it refuses us
+	skewed  bool   // it has been said that this machine's clock is off
 }
 
 // New returns a worker.
 func New(log *slog.Logger, hub Hub, spool Spool, runner Runner, opts Options) *Worker {
-	if opts.HTTPSlots == 0 {
-		opts.HTTPSlots = 4
-	}
-	if opts.Grace == 0 {
-		opts.Grace = 10 * time.Second
-	}
-	if opts.Heartbeat == 0 {
-		opts.Heartbeat = 5 * time.Second
-	}
+	opts.HTTPSlots = cmp.Or(opts.HTTPSlots, 4)
+	opts.Grace = cmp.Or(opts.Grace, 10*time.Second)
+	opts.Heartbeat = cmp.Or(opts.Heartbeat, 5*time.Second)
 	if opts.Room == nil {
 		opts.Room = admission.New(admission.ThisMachine(), 0)
 	}
+	if opts.Time == nil {
+		opts.Time = hubtime.New(hubtime.Options{})
+	}
+	if len(opts.BrowserPools) == 0 {
+		opts.BrowserPools = []string{scenario.PoolBrowser}
+	}
 	return &Worker{
-		log: log, hub: hub, spool: spool, runner: runner, opts: opts,
-		running: map[runs.ID]bool{}, stats: Stats{Results: map[runs.State]int64{}},
+		log: log, hub: hub, spool: spool, runner: runner, opts: opts, places: placesFor(opts), began: time.Now(),
+		running: map[runs.ID]bool{}, died: map[runs.ID]bool{}, stats: Stats{Results: map[runs.State]int64{}},
 	}
 }
 
-// Run works until ctx ends. Then it takes nothing more, lets the runs under way finish within the grace, and publishes what it can;
-// what remains on disk is published at the next start.
+// Run works until ctx ends. Then it takes nothing more, lets the runs under way finish within the grace, publishes what it can, and says
+// that it leaves; what remains on disk is published at the next start.
 func (w *Worker) Run(ctx context.Context) error {
 	w.reportUnfinished()
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -129,10 +160,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	var services, takers errgroup.Group
 	services.Go(func() error { w.publish(publishing); return nil })
 	services.Go(func() error { w.beat(ctx); return nil })
-	for pool, places := range map[string]int{scenario.PoolBrowser: w.opts.BrowserSlots, scenario.PoolHTTP: w.opts.HTTPSlots} {
-		for range places {
-			takers.Go(func() error { w.take(ctx, working, pool); return nil })
-		}
+	for _, p := range w.places {
+		takers.Go(func() error { w.serve(ctx, working, p); return nil })
 	}
 	<-ctx.Done()
 	grace := time.AfterFunc(w.opts.Grace, stop)
@@ -140,7 +169,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	err := takers.Wait()
 	w.drain()
 	stopPublishing()
-	return errors.Join(err, services.Wait())
+	err = errors.Join(err, services.Wait())
+	w.leave()
+	return err
 }
 
 // drain gives the publisher a little time to bring the last results to the hub.
@@ -156,6 +187,7 @@ func (w *Worker) drain() {
 // reportUnfinished turns the claims of a process that died into results that say so.
 func (w *Worker) reportUnfinished() {
 	for _, a := range w.opts.Unfinished {
+		w.died[a.RunID] = true
 		r := w.invalid(&a, runs.ClassProbe, "the probe died in mid-run")
 		w.store(&r)
 	}
@@ -164,72 +196,88 @@ func (w *Worker) reportUnfinished() {
 // invalid is the result of a run that we did not execute.
 func (w *Worker) invalid(a *runs.Assignment, class runs.Class, detail string) runs.Result {
 	r := w.runner.Blank(a)
-	r.State = runs.StateInvalid
+	r.State, r.Autonomous = runs.StateInvalid, a.Autonomous
 	r.Cause = &runs.Cause{Class: class, Detail: detail}
 	return r
 }
 
-// takeWait is how long one request for a job stays open.
-const takeWait = 10 * time.Second
-
-// take is one place: it takes and runs one job after another.
-func (w *Worker) take(ctx, working context.Context, pool string) {
-	for ctx.Err() == nil {
-		if pool == scenario.PoolBrowser {
-			w.opts.Room.Calm(ctx)
+// handle does one job, or says why not.
+func (w *Worker) handle(ctx context.Context, job *bus.Job) {
+	id := job.Assignment.RunID
+	held := w.spool.Holds(id)
+	switch {
+	case held && w.diedIn(id):
+		return // the report of it is on its way: the next delivery is run
+	case held || w.knows(id):
+		w.count(func(s *Stats) { s.Repeated++ })
+	case w.opts.Autonomy != nil && w.opts.Autonomy.Outdated(&job.Assignment, job.Stored):
+		w.count(func(s *Stats) { s.Fenced++ })
+		w.log.Warn("job of a leader that is no more, not run", "run_id", id, "term", job.Assignment.Term)
+	case w.opts.Time.Now().After(job.Assignment.StartBy):
+		if w.early() {
+			return // it may be our clock: when the job comes again, we shall know
 		}
-		job, err := w.hub.Take(ctx, w.opts.Region, pool, takeWait)
-		var rejected *bus.RejectedError
-		switch {
-		case errors.As(err, &rejected):
-			w.count(func(s *Stats) { s.Rejected++ })
-			w.log.Warn("job rejected", "err", err)
-		case errors.Is(err, bus.ErrNoJob) || errors.Is(err, bus.ErrUnavailable) || ctx.Err() != nil:
-			// Nothing to do, or nobody to ask: the bus itself waits and reconnects.
-		case err != nil:
-			w.log.Warn("no job taken", "pool", pool, "err", err)
-		default:
-			w.handle(working, job)
-		}
+		w.count(func(s *Stats) { s.Expired++ })
+	case w.opts.Autonomy != nil && w.opts.Autonomy.Elsewhere(id):
+		w.count(func(s *Stats) { s.Repeated++ })
+		return // should the other one die, the job comes again
+	case !w.begin(id): // another place was faster
+		w.count(func(s *Stats) { s.Repeated++ })
+	default:
+		w.do(ctx, &job.Assignment, job)
+		return
 	}
+	w.ack(ctx, job)
 }
 
-// handle does one job.
-func (w *Worker) handle(ctx context.Context, job *bus.Job) {
-	a := &job.Assignment
-	switch {
-	case w.spool.Holds(a.RunID) || w.knows(a.RunID):
-		w.count(func(s *Stats) { s.Repeated++ })
-		w.ack(ctx, job)
-		return
-	case time.Now().After(a.StartBy):
-		w.count(func(s *Stats) { s.Expired++ })
-		w.ack(ctx, job)
-		return
-	case !w.begin(a.RunID): // another place was faster
-		w.count(func(s *Stats) { s.Repeated++ })
-		w.ack(ctx, job)
-		return
-	}
+// early reports whether this probe has just begun, and does not know yet how its clock compares with the hub's, as it will.
+func (w *Worker) early() bool { return time.Since(w.began) < bus.AckWait && !w.opts.Time.Settled() }
+
+// do executes a run that has begun, and stores what became of it. job is nil where the probe ordered it itself.
+func (w *Worker) do(ctx context.Context, a *runs.Assignment, job *bus.Job) {
 	defer w.end(a.RunID)
-	if err := w.spool.Claim(*a); err != nil {
+	faultpoint.Reached(faultpoint.JobTaken)
+	switch err := w.spool.Claim(*a); {
+	case err != nil && w.spool.Full():
+		w.log.Error("run not begun", "run_id", a.RunID, "err", err)
+		w.giveBack(ctx, a.RunID, job)
+		return
+	case err != nil:
 		w.count(func(s *Stats) { s.SpoolErrors++ })
 		w.log.Error("run not claimed on disk", "run_id", a.RunID, "err", err)
 	}
+	faultpoint.Reached(faultpoint.RunClaimed)
 	holding, release := context.WithCancel(ctx)
 	var hold errgroup.Group
-	hold.Go(func() error { w.hold(holding, job); return nil })
+	if job != nil {
+		hold.Go(func() error { w.hold(holding, job); return nil })
+	}
 	result := w.run(ctx, a)
 	release()
 	_ = hold.Wait() // hold has no error
-	if w.store(&result) {
+	faultpoint.Reached(faultpoint.RunEnded)
+	if w.store(&result) && job != nil {
+		faultpoint.Reached(faultpoint.ResultStored)
 		w.ack(ctx, job)
+		faultpoint.Reached(faultpoint.JobDone)
+	}
+}
+
+// giveBack leaves a run that has not begun after all to others.
+func (w *Worker) giveBack(ctx context.Context, id runs.ID, job *bus.Job) {
+	w.mu.Lock()
+	w.recent.remove(id)
+	w.mu.Unlock()
+	if job != nil {
+		w.handBack(ctx, job)
 	}
 }
 
 // run executes the assignment when the machine has room for it and its slot has come.
 func (w *Worker) run(ctx context.Context, a *runs.Assignment) runs.Result {
-	ticket, err := w.opts.Room.Acquire(ctx, admission.NeedOf(a), a.StartBy)
+	here := *a // its limits by this machine's clock, and safe from whoever sets that
+	here.StartBy, here.Deadline = w.opts.Time.Local(a.StartBy), w.opts.Time.Local(a.Deadline)
+	ticket, err := w.opts.Room.Acquire(ctx, admission.NeedOf(&here), here.StartBy)
 	if err != nil {
 		if fault, ok := errors.AsType[*runs.Fault](err); ok {
 			return w.invalid(a, fault.Class, fault.Err.Error())
@@ -241,31 +289,48 @@ func (w *Worker) run(ctx context.Context, a *runs.Assignment) runs.Result {
 		if err := w.await(ctx, a.Slot, ticket); err != nil {
 			return err
 		}
-		return ticket.Start(ctx, a.StartBy)
+		return ticket.Start(ctx, here.StartBy)
 	}
-	return w.runner.RunAfter(ctx, a, begin, func(r *runs.Result) {
+	began := false
+	r := w.runner.RunAfter(ctx, &here, begin, func(r *runs.Result) {
+		began = true
+		w.date(a, r)
 		ticket.Stamp(r)
 		ticket.Release()
 	})
+	if !began {
+		w.date(a, &r)
+	}
+	return r
 }
 
-// longestLead bounds the wait for a slot. Nobody orders a run that long before: the coordinator's clock is ahead of ours.
-const longestLead = 30 * time.Second
+// date enters in a result when it began, by the hub's clock, and who ordered it.
+func (w *Worker) date(a *runs.Assignment, r *runs.Result) {
+	r.Autonomous = a.Autonomous
+	if !r.StartedAt.IsZero() {
+		r.StartedAt = w.opts.Time.Of(r.StartedAt)
+	}
+}
+
+const (
+	// longestLead bounds the wait for a slot. Nobody orders a run that long before: some clock is wrong.
+	longestLead = 30 * time.Second
+	// lookAgain is how often the hub's clock is looked at meanwhile, which may become known, or better known.
+	lookAgain = time.Second
+)
 
 // await waits until the slot, without its share of the cores.
 func (w *Worker) await(ctx context.Context, slot time.Time, ticket *admission.Ticket) error {
-	lead := min(time.Until(slot), longestLead)
-	if lead <= 0 {
-		return nil
-	}
-	ticket.Rest(time.Now().Add(lead))
-	timer := time.NewTimer(lead)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	for began := time.Now(); ; {
+		lead := min(slot.Sub(w.opts.Time.Now()), longestLead-time.Since(began))
+		if lead <= 0 {
+			return nil
+		}
+		ticket.Rest(time.Now().Add(lead))
+		rest(ctx, min(lead, lookAgain))
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 	}
 }
 
@@ -311,7 +376,7 @@ func (w *Worker) store(r *runs.Result) (ok bool) {
 	w.count(func(s *Stats) { s.SpoolErrors++ })
 	ctx, cancel := context.WithTimeout(context.Background(), finalWork)
 	defer cancel()
-	if direct := w.hub.PublishResult(ctx, *r); direct != nil {
+	if direct := w.hub.PublishResults(ctx, []runs.Result{*r})[0]; direct != nil {
 		w.log.Error("result lost", "run_id", r.RunID, "err", errors.Join(err, direct))
 		return false
 	}
@@ -324,7 +389,12 @@ func (w *Worker) store(r *runs.Result) (ok bool) {
 func (w *Worker) begin(id runs.ID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.recent.add(id) {
+	return w.enter(id)
+}
+
+// enter needs w.mu.
+func (w *Worker) enter(id runs.ID) bool {
+	if !w.recent.add(id, time.Now()) {
 		return false
 	}
 	w.running[id] = true
@@ -336,14 +406,21 @@ func (w *Worker) begin(id runs.ID) bool {
 func (w *Worker) knows(id runs.ID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, ok := w.recent.set[id]
-	return ok
+	return w.recent.has(id)
+}
+
+// diedIn reports whether an earlier process of this probe began the run and did not end it.
+func (w *Worker) diedIn(id runs.ID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.died[id]
 }
 
 func (w *Worker) end(id runs.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.running[id] = false
+	w.recent.touch(id, time.Now())
 }
 
 func (w *Worker) count(change func(*Stats)) {

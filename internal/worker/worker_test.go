@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -24,6 +25,7 @@ type hall struct {
 	mu      sync.Mutex
 	results []runs.Result
 	beats   []runs.Heartbeat
+	reply   runs.HeartbeatReply // but for the time
 }
 
 // newHall starts a real server with the streams of region us, and reads what comes.
@@ -53,8 +55,12 @@ func newHall(t *testing.T) *hall {
 	})
 	readers.Go(func() {
 		_ = hub.ServeHeartbeats(ctx, func(hb runs.Heartbeat) runs.HeartbeatReply {
-			h.add(func() { h.beats = append(h.beats, hb) })
-			return runs.HeartbeatReply{ReceivedAt: time.Now()}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.beats = append(h.beats, hb)
+			reply := h.reply
+			reply.ReceivedAt = time.Now()
+			return reply
 		})
 	})
 	t.Cleanup(func() {
@@ -160,7 +166,7 @@ func (s *stage) runs() int {
 func begin(t *testing.T, h *hall, runner Runner, dir string, opts Options) (w *Worker, kept *spool.Spool, stop func()) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	kept, err := spool.Open(log, dir)
+	kept, err := spool.Open(log, dir, spool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +174,7 @@ func begin(t *testing.T, h *hall, runner Runner, dir string, opts Options) (w *W
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts.Region, opts.Probe = "us", "probe-1"
+	opts.Region, opts.Probe = "us", cmp.Or(opts.Probe, "probe-1")
 	for _, c := range kept.Unfinished() {
 		opts.Unfinished = append(opts.Unfinished, c.Assignment)
 	}
@@ -257,7 +263,7 @@ func TestARunIsNotRepeated(t *testing.T) {
 func TestDeathInMidRunIsReportedAtTheNextStart(t *testing.T) {
 	h, s := newHall(t), newStage()
 	dir := t.TempDir()
-	kept, err := spool.Open(slog.New(slog.DiscardHandler), dir)
+	kept, err := spool.Open(slog.New(slog.DiscardHandler), dir, spool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +335,7 @@ func (fullDisk) Put(runs.Result) error { return errors.New("no space left on dev
 func TestFullDiskPublishesAtOnce(t *testing.T) {
 	h, s := newHall(t), newStage()
 	log := slog.New(slog.DiscardHandler)
-	kept, err := spool.Open(log, t.TempDir())
+	kept, err := spool.Open(log, t.TempDir(), spool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,18 +361,18 @@ type shortOfFiles struct {
 	once sync.Once
 }
 
-func (s *shortOfFiles) Next(ctx context.Context) (r runs.Result, err error) {
+func (s *shortOfFiles) Batch(ctx context.Context, n int) (batch []runs.Result, err error) {
 	s.once.Do(func() { err = errors.New("too many open files") })
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	return s.Spool.Next(ctx)
+	return s.Spool.Batch(ctx, n)
 }
 
 func TestPublisherOutlivesAnUnreadableMoment(t *testing.T) {
 	h, s := newHall(t), newStage()
 	log := slog.New(slog.DiscardHandler)
-	kept, err := spool.Open(log, t.TempDir())
+	kept, err := spool.Open(log, t.TempDir(), spool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,7 +411,7 @@ func TestShutDownDoesNotWaitForRoom(t *testing.T) {
 // A job that comes again after its start window was run: it has not expired.
 func TestARepeatIsNotCountedAsExpired(t *testing.T) {
 	h, log := newHall(t), slog.New(slog.DiscardHandler)
-	kept, err := spool.Open(log, t.TempDir())
+	kept, err := spool.Open(log, t.TempDir(), spool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ type grammar struct {
 	Plan      planCommand      `cmd:"" help:"Print the next runs in each region and the load that the plan makes."`
 	Import    importCommand    `cmd:"" help:"Print a recording of Chrome DevTools Recorder as a scenario."`
 	Export    exportCommand    `cmd:"" help:"Print a scenario as a recording, to open in Chrome DevTools."`
+	Ledger    ledgerCommand    `cmd:"" help:"Print the accounting of a scenario, and for each slot that was not measured, why."`
 	Artefacts artefactsCommand `cmd:"" help:"Say what has been kept of a run (screenshots, requests, filmstrips) and where, and fetch it from the hub."`
 	Schema    schemaCommand    `cmd:"" help:"Print the JSON Schema of scenario files, for editors."`
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
+	"lastmile/cmd/coordinator/coordination"
 	probe "lastmile/cmd/probe/app"
 	"lastmile/internal/admission"
 	"lastmile/internal/bus"
@@ -83,7 +83,7 @@ type demo struct {
 	set     scenariofile.Set
 	streams cli.Streams
 	site    *demosite.Site
-	unit    *unit
+	unit    *coordination.Unit
 	console *console.Console
 	started time.Time
 }
@@ -102,6 +102,11 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.site.Close()) }()
+	self, err := coordination.TakeIdentity(d.command.Data)
+	if err != nil {
+		return err
+	}
+	defer self.Close()
 	server, err := bus.StartServer(d.log, bus.ServerOptions{Dir: filepath.Join(d.command.Data, "jetstream"), Listen: d.command.NATSListen})
 	if err != nil {
 		return err
@@ -117,7 +122,10 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // closed by the server too; this is for the ways out before it
-	d.unit = newUnit(d.log, d.set, hub, unitOptions{address: listener.Addr().String(), grace: demoGrace, ended: func(r *runs.Result) { d.console.Run(r) }})
+	d.unit = coordination.New(d.log, d.set, hub, coordination.Options{
+		Version: cli.Version(version), Address: listener.Addr().String(), Grace: demoGrace, Ended: func(r *runs.Result) { d.console.Run(r) },
+		Holder: self.ID, Lease: demoLease,
+	})
 	d.console = d.newConsole()
 	d.started = time.Now()
 	d.greet(listener)
@@ -148,6 +156,9 @@ func (c *demoCommand) faults() ([]fault, error) {
 // demoGrace is short: everything is on one machine.
 const demoGrace = 5 * time.Second
 
+// demoLease is long: nobody waits for it, and a busy machine must not cost the only coordinator the lead.
+const demoLease = time.Minute
+
 // openShop starts the shop with its faults and points the scenarios at it.
 func (d *demo) openShop(ctx context.Context, faults []fault) (err error) {
 	d.site, err = demosite.Start(ctx, d.log, demosite.Options{Regions: d.set.Fleet.Regions, Port: d.command.ShopPort, PortFlag: "--shop-port"})
@@ -175,18 +186,7 @@ func (d *demo) newConsole() *console.Console {
 	if d.command.Output == "json" {
 		out = d.streams.Err
 	}
-	opts := console.Options{}
-	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		opts.Color = os.Getenv("NO_COLOR") == ""
-		opts.Size = func() console.Size {
-			width, height, err := term.GetSize(int(file.Fd()))
-			if err != nil {
-				return console.Size{}
-			}
-			return console.Size{Width: width, Height: height}
-		}
-	}
-	return console.New(out, func() []runs.Account { return d.unit.ledger.Accounts(time.Now()) }, opts)
+	return console.New(out, func() []runs.Account { return d.unit.Ledger().Accounts(time.Now()) }, terminal(out))
 }
 
 func (d *demo) greet(listener net.Listener) {
@@ -248,11 +248,11 @@ func (d *demo) work(ctx context.Context, server *bus.Server, listener net.Listen
 
 // coordinate runs the coordinator and its metrics until ctx ends or one of the two breaks.
 func (d *demo) coordinate(ctx, scheduling context.Context, listener net.Listener) error {
-	var f front
-	f.unit.Store(d.unit)
+	var f coordination.Front
+	f.Show(d.unit)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.unit.run(ctx, scheduling) })
-	group.Go(func() error { return cli.Serve(ctx, listener, f.handler()) })
+	group.Go(func() error { return d.unit.Run(ctx, scheduling) })
+	group.Go(func() error { return cli.Serve(ctx, listener, f.Handler()) })
 	return group.Wait()
 }
 
@@ -345,7 +345,7 @@ func (d *demo) drain(ctx, working context.Context) {
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	select {
-	case <-d.unit.planned:
+	case <-d.unit.Planned():
 	case <-both.Done():
 	}
 	d.await(both, d.drainLimit())
@@ -357,7 +357,7 @@ func (d *demo) await(ctx context.Context, limit time.Duration) {
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	for d.unit.ledger.Pending() > 0 {
+	for d.unit.Ledger().Pending() > 0 {
 		select {
 		case <-ctx.Done():
 			return

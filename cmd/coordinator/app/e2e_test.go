@@ -289,7 +289,7 @@ func TestDemoAndDashboards(t *testing.T) {
 
 // checkDashboards asks every query of every dashboard for data. Quantiles are of runs that no busy machine has tainted: where the coordinator
 // itself says that there are none at all, and for as long as a query is waited for elsewhere, there is rightly nothing to show. What a
-// misroute costs shows where there is one, and not in this demo: package exposition tries those panels.
+// misroute costs shows where there is one, and not in this demo, which keeps no snapshot of its books either: package exposition tries those panels.
 func checkDashboards(t *testing.T, prometheus *expositiontest.Prometheus) {
 	t.Helper()
 	files, err := filepath.Glob("../../../dashboards/*.json")
@@ -303,7 +303,7 @@ func checkDashboards(t *testing.T, prometheus *expositiontest.Prometheus) {
 				quantiles = append(quantiles, query)
 				continue
 			}
-			if !strings.HasPrefix(query.Panel, "Cost of a misroute") {
+			if !strings.HasPrefix(query.Panel, "Cost of a misroute") && !strings.Contains(query.Expr, "snapshot_timestamp") {
 				prometheus.EventuallyData(t, query)
 			}
 		}

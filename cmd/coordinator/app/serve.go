@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -9,20 +10,26 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"lastmile/cmd/coordinator/coordination"
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
+	"lastmile/internal/faultpoint"
+	"lastmile/internal/runs"
 	"lastmile/internal/scenariofile"
+	"lastmile/internal/steady"
 )
 
 // serveCommand is the coordinator as a service.
 type serveCommand struct {
 	Scenarios
-	Data       string        `help:"Directory of the embedded server's streams." default:"data/coordinator" type:"path"`
-	Listen     string        `help:"Address for /metrics, /healthz and /readyz." default:"127.0.0.1:9464"`
-	NATS       string        `name:"nats" help:"Address of an existing NATS server with JetStream, to be used instead of the embedded one."`
-	NATSListen string        `name:"nats-listen" help:"Address of the embedded NATS server." default:"127.0.0.1:4222"`
-	NATSToken  string        `name:"nats-token" help:"Token that clients present; required where --nats-listen is not a loopback address. Better given as LASTMILE_NATS_TOKEN."`
-	Grace      time.Duration `help:"How long after a slot's deadline its result may still come before it counts as missing." default:"30s"`
+	Data         string        `help:"Directory of this coordinator: its id, a snapshot of its books, the embedded server's streams. Each coordinator needs one of its own." default:"data/coordinator" type:"path"`
+	Listen       string        `help:"Address for /metrics, /healthz and /readyz." default:"127.0.0.1:9464"`
+	NATS         string        `name:"nats" help:"Address of an existing NATS server with JetStream, to be used instead of the embedded one."`
+	NATSListen   string        `name:"nats-listen" help:"Address of the embedded NATS server." default:"127.0.0.1:4222"`
+	Replicas     int           `help:"On how many servers of a NATS cluster everything is kept: 3 bears the loss of one. 0 = as it is, one at first. With --nats only." default:"0"`
+	NATSToken    string        `name:"nats-token" help:"Token that clients present; required where --nats-listen is not a loopback address. Better given as LASTMILE_NATS_TOKEN."`
+	ResultsBytes int64         `help:"How many bytes the results of each region may take, before compression; with the embedded server they are set aside on its disk. Once they are taken, new results stay with the probes." default:"1073741824"`
+	Grace        time.Duration `help:"How long after a slot's deadline its result may still come before it counts as missing." default:"30s"`
 }
 
 // Run implements the command.
@@ -31,10 +38,21 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 	if c.Grace < 0 {
 		return &cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("--grace: got %s, want 0s or more: a slot has until its deadline", c.Grace)}
 	}
+	if c.ResultsBytes < leastResults {
+		return &cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("--results-bytes: got %d, want %d or more", c.ResultsBytes, leastResults)}
+	}
+	if c.Replicas < 0 || c.Replicas > 5 || c.Replicas > 1 && c.NATS == "" {
+		return &cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("--replicas: got %d, want 0 to 5, and 1 at most without --nats: the embedded server is alone", c.Replicas)}
+	}
 	set, err := c.load()
 	if err != nil {
 		return err
 	}
+	self, err := coordination.TakeIdentity(c.Data)
+	if err != nil {
+		return err
+	}
+	defer self.Close()
 	listener, err := cli.Listen(c.Listen, "--listen")
 	if err != nil {
 		return err
@@ -45,16 +63,25 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 		return err
 	}
 	defer stopServer(ctx, log, server)
-	var f front
+	var f coordination.Front
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return cli.Serve(ctx, listener, f.handler()) })
-	group.Go(func() error { return c.work(ctx, log, set, server, &f, listener.Addr().String()) })
+	group.Go(func() error { return cli.Serve(ctx, listener, f.Handler()) })
+	group.Go(func() error {
+		return c.work(ctx, log, set, server, &f, coordination.Options{Version: cli.Version(version), Address: listener.Addr().String(), Holder: self.ID})
+	})
 	return group.Wait()
 }
 
-// work reaches the hub and coordinates until ctx ends.
-func (c *serveCommand) work(ctx context.Context, log *slog.Logger, set scenariofile.Set, server *bus.Server, f *front, address string) error {
-	hub, err := bus.Connect(ctx, log, c.connection(server))
+// leastResults is room for some thousand results.
+const leastResults = 16 << 20
+
+// work reaches the hub and coordinates until ctx ends. Where the books turn out not to be those of the streams, which have been cut or replaced,
+// it begins anew.
+func (c *serveCommand) work(ctx context.Context, log *slog.Logger, set scenariofile.Set, server *bus.Server, f *coordination.Front, opts coordination.Options) error {
+	opts.Clock = steady.New(steady.Options{Log: log, Wall: faultpoint.Wall})
+	connection := c.connection(server)
+	connection.Now = opts.Clock.Now
+	hub, err := bus.Connect(ctx, log, connection)
 	switch {
 	case err != nil && ctx.Err() != nil: // stopped before there was a hub
 		return nil
@@ -62,10 +89,26 @@ func (c *serveCommand) work(ctx context.Context, log *slog.Logger, set scenariof
 		return err
 	}
 	defer closeHub(log, hub)
-	u := newUnit(log, set, hub, unitOptions{address: address, grace: c.Grace, ended: logRun(log)})
-	f.unit.Store(u)
-	return u.run(ctx, ctx)
+	opts.Grace, opts.Ended = c.Grace, logRun(log)
+	opts.Snapshots = coordination.NewSnapshots(log, filepath.Join(c.Data, "snapshot"), "coordinator "+opts.Version)
+	for {
+		u := coordination.New(log, set, hub, opts)
+		f.Show(u)
+		err := u.Run(ctx, ctx)
+		if !errors.Is(err, bus.ErrRewound) || ctx.Err() != nil {
+			return err
+		}
+		opts.Snapshots.Refuse(err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(beginAgain):
+		}
+	}
 }
+
+// beginAgain is a pause, should streams be cut again and again.
+const beginAgain = time.Second
 
 // server starts the embedded server, or returns nil where an existing one is used.
 func (c *serveCommand) server(log *slog.Logger) (*bus.Server, error) {
@@ -78,9 +121,9 @@ func (c *serveCommand) server(log *slog.Logger) (*bus.Server, error) {
 // connection says how to reach the hub.
 func (c *serveCommand) connection(server *bus.Server) bus.Options {
 	if server != nil {
-		return bus.Options{Server: server, Name: "coordinator"}
+		return bus.Options{Server: server, Name: "coordinator", ResultsBytes: c.ResultsBytes}
 	}
-	return bus.Options{URL: c.NATS, Token: c.NATSToken, Name: "coordinator"}
+	return bus.Options{URL: c.NATS, Token: c.NATSToken, Name: "coordinator", Replicas: c.Replicas, ResultsBytes: c.ResultsBytes}
 }
 
 // stopTime bounds the stop of the embedded server.
@@ -101,5 +144,16 @@ func stopServer(ctx context.Context, log *slog.Logger, server *bus.Server) {
 func closeHub(log *slog.Logger, hub *bus.Bus) {
 	if err := hub.Close(); err != nil {
 		log.Warn("bus not closed cleanly", "err", err)
+	}
+}
+
+// logRun returns a function that logs a run that ended.
+func logRun(log *slog.Logger) func(*runs.Result) {
+	return func(r *runs.Result) {
+		attrs := []any{"run_id", r.RunID, "state", r.State, "duration_ms", r.DurationMS}
+		if r.Cause != nil {
+			attrs = append(attrs, "class", r.Cause.Class, "step", r.Cause.Step, "detail", r.Cause.Detail)
+		}
+		log.Info("run ended", attrs...)
 	}
 }

@@ -46,7 +46,7 @@ type combinationSummary struct {
 }
 
 func newSummary(d *demo) summary {
-	accounts := d.unit.ledger.Accounts(time.Now())
+	accounts := d.unit.Ledger().Accounts(time.Now())
 	s := summary{Seconds: time.Since(d.started).Seconds(), Data: d.command.Data, Faults: append([]string{}, d.site.Faults().Active()...)}
 	for _, total := range runs.Totals(accounts) {
 		s.Planned += total.Planned

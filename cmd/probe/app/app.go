@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"lastmile/cmd/probe/links"
 	"lastmile/internal/browser"
 	"lastmile/internal/cli"
 	"lastmile/internal/journey"
@@ -27,9 +28,19 @@ type grammar struct {
 
 	Serve     serveCommand     `cmd:"" help:"Join the fleet: take this region's runs off the bus, run them, report."`
 	Run       runCommand       `cmd:"" help:"Run one scenario here and now, with no fleet, and print what became of it."`
-	Networks  networksCommand  `cmd:"" help:"Print the access networks that there are to run over: the presets, and your own."`
+	Networks  links.List       `cmd:"" help:"Print the access networks that there are to run over: the presets, and your own."`
 	Calibrate calibrateCommand `cmd:"" help:"Prove the emulated networks on this machine, with real TCP through each."`
 	Doctor    doctorCommand    `cmd:"" help:"Say what works on this machine with these flags, what does not, and what to do."`
+}
+
+// calibrateCommand proves the emulated networks on this machine.
+type calibrateCommand struct {
+	links.Calibrate
+}
+
+// Run implements the command.
+func (c *calibrateCommand) Run(ctx context.Context, streams cli.Streams, root *grammar) error {
+	return c.Prove(ctx, root.Logger(streams.Err), streams)
 }
 
 // Main runs the program and returns its exit status.

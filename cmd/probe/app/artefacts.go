@@ -59,5 +59,5 @@ func (c *runCommand) place(log *slog.Logger) (*artefact.Place, error) {
 // artefactStats puts a place's state into a probe's.
 func artefactStats(out *exposition.ProbeStats, s artefact.Stats) {
 	out.ArtefactBytes, out.ArtefactFiles, out.ArtefactErrors = s.Bytes, s.Files, s.Errors
-	out.ArtefactsDropped, out.ArtefactsExpired = s.Dropped, s.Expired
+	out.ArtefactsDropped, out.ArtefactsExpired, out.SpoolShed = s.Dropped, s.Expired, s.Shed
 }

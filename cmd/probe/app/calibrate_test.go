@@ -3,15 +3,12 @@ package app
 import (
 	"encoding/json"
 	"math"
-	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"lastmile/internal/cli"
 	"lastmile/internal/cli/clitest"
 	"lastmile/internal/linkemu"
-	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
 )
 
@@ -75,28 +72,6 @@ func TestCalibratePrintsATable(t *testing.T) {
 	}
 }
 
-func TestPrintCalibration(t *testing.T) {
-	var out strings.Builder
-	all := []*linkemu.Measurement{{Network: "3g", Verdict: runs.OnProfile}, {Network: "3g-lossy", Verdict: runs.OffProfile, Misses: []string{"rtt: too long"}}}
-	all[0].Handshake.MedianMS, all[0].Handshake.WantMS = new(301.44), 301.14
-	all[0].SetUp.RoundTrips, all[0].SetUp.Want = new(4.01), 4
-	all[0].Down.GoodputKbit, all[0].Down.LimitKbit = new(1525.0), 1530.25
-	all[0].Loss.Sent, all[0].Loss.Inside = 1000, true
-	all[1].Up.LimitKbit, all[1].Up.ModelKbit = 734.5, new(286.4)
-	all[1].Loss.Sent, all[1].Loss.Lost, all[1].Loss.Percent, all[1].Loss.Want, all[1].Loss.Low, all[1].Loss.High = 1000, 50, 5, 2, 9, 32
-	if err := printCalibration(&out, all, 34*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		"301.4/301.1", "4.01/4", "1525/1530 99.7%", "0 of 1000", "on profile", "-/734 ~286", "50 of 1000 (5%), 9-32 outside", "off profile",
-		"3g-lossy: rtt: too long\n", "1 of 2 networks on profile, in 34 s",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("text lacks %q:\n%s", want, &out)
-		}
-	}
-}
-
 func TestCalibrateRefusesBadInput(t *testing.T) {
 	dir := ownNetworks(t, quickNetworks)
 	for _, tt := range []struct {
@@ -121,34 +96,5 @@ func TestCalibrateStops(t *testing.T) {
 	p := clitest.Start(t, Main, "calibrate", "--network", "satellite", "--for", "10m")
 	if code := p.Stop(); code != cli.ExitFailed || strings.Contains(p.String(), "VERDICT") {
 		t.Errorf("got status %d and %q, want %d and no table", code, p, cli.ExitFailed)
-	}
-}
-
-func TestCalibrateProvesAllThatAreEmulated(t *testing.T) {
-	c := calibrateCommand{For: time.Second, Path: ownNetworks(t, quickNetworks)}
-	all, err := c.profiles()
-	if want := len(netprofile.Presets()) - 1 + 2; err != nil || len(all) != want {
-		t.Errorf("got %d networks (%v), want %d", len(all), err, want)
-	}
-}
-
-// The line that comes and goes is for people: a device is watched by one, as far as anybody can know.
-func TestProgress(t *testing.T) {
-	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = device.Close() }()
-	file, err := os.Create(t.TempDir() + "/log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	shown := newProgress(device, 1)
-	shown.end()
-	silent := newProgress(file, 1)
-	silent.end()
-	if info, err := file.Stat(); err != nil || info.Size() > 0 || shown.out == nil || silent.out != nil {
-		t.Errorf("got a file of %d bytes (%v), want the line on devices only", info.Size(), err)
 	}
 }

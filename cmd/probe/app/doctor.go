@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"lastmile/cmd/probe/links"
 	"lastmile/internal/browser"
 	"lastmile/internal/cli"
 	"lastmile/internal/linkemu"
@@ -222,7 +223,7 @@ func (d doctor) dial(ctx context.Context, p netprofile.Profile) []check {
 		return []check{{Name: "link-dial", State: broken, Found: err.Error()}}
 	}
 	const quiet = "give the probe more CPU time, or fewer runs at once; see probe calibrate"
-	link := check{Name: "link-dial", State: healthy, Found: fmt.Sprintf("%s: handshake got/want %s ms", p.Name, gotWant(m.Handshake.MedianMS, m.Handshake.WantMS, 1))}
+	link := check{Name: "link-dial", State: healthy, Found: fmt.Sprintf("%s: handshake got/want %s ms", p.Name, links.GotWant(m.Handshake.MedianMS, m.Handshake.WantMS, 1))}
 	if len(m.Misses) > 0 {
 		link.State, link.Do = limited, quiet
 		link.Found += "; off profile, such runs are invalid: " + m.Misses[0]

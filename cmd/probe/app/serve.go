@@ -8,20 +8,23 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"lastmile/internal/admission"
 	"lastmile/internal/artefact"
+	"lastmile/internal/autonomy"
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
 	"lastmile/internal/exposition"
+	"lastmile/internal/faultpoint"
+	"lastmile/internal/hubtime"
 	"lastmile/internal/journey"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/spool"
+	"lastmile/internal/steady"
 	"lastmile/internal/tracing"
 	"lastmile/internal/worker"
 )
@@ -33,7 +36,7 @@ type ServeOptions struct {
 	Probe        string        `help:"Name of this probe, unique in its region; made from the host's name where empty."`
 	NATS         string        `name:"nats" help:"Address of the hub." default:"nats://127.0.0.1:4222"`
 	NATSToken    string        `name:"nats-token" help:"Token for the hub. Better given as LASTMILE_NATS_TOKEN."`
-	Data         string        `help:"Directory for results that are not yet safe at the hub." default:"data/probe" type:"path"`
+	Data         string        `help:"Directory for results that are not yet safe at the hub, and for the plan that the probe goes on with when no coordinator answers." default:"data/probe" type:"path"`
 	Listen       string        `help:"Address for /metrics, /healthz and /readyz." default:"127.0.0.1:9465"`
 	BrowserSlots int           `help:"Browser runs under way, those that are ready and wait for their slot included; 0 = none. How many are at work at once follows from --cores." default:"2"`
 	HTTPSlots    int           `name:"http-slots" help:"HTTP runs at once." default:"4"`
@@ -42,6 +45,8 @@ type ServeOptions struct {
 
 	Artefacts string `help:"Where screenshots, HARs and filmstrips of runs are kept: dir, on this probe; hub, in the hub's object store, which takes them out of their region; or off." enum:"dir,hub,off" default:"dir"`
 	ArtefactLimits
+
+	Silence time.Duration `help:"How long no coordinator answers before this probe orders its own runs, from the last plan that its region was given." default:"30s" hidden:""`
 
 	Server *bus.Server     `kong:"-"` // reached in-process instead of by NATS
 	Room   *admission.Room `kong:"-"` // of this machine, where several probes of one process share it; made from Cores where nil
@@ -72,16 +77,16 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // closed by the server too; this is for the ways out before it
-	kept, err := spool.Open(log, filepath.Join(o.Data, "spool"))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = kept.Close() }()
 	files, err := o.place(log, cmp.Or(o.Artefacts, artefact.InDir), filepath.Join(o.Data, "artefacts"))
 	if err != nil {
 		return err
 	}
 	defer files.Close()
+	kept, err := spool.Open(log, filepath.Join(o.Data, "spool"), spool.Options{Shed: func(need int64) int64 { return files.Shed(o.Data, need) }})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = kept.Close() }()
 	if o.Artefacts != artefact.Nowhere {
 		o.Keeper = files
 	}
@@ -106,8 +111,7 @@ func Serve(ctx context.Context, log *slog.Logger, o ServeOptions) error {
 	if o.Room == nil {
 		o.Room = admission.New(admission.ThisMachine(), o.Cores)
 	}
-	p := &process{log: log, opts: o, kept: kept, runner: runner, files: files}
-	return p.run(ctx, listener)
+	return newProcess(log, o, kept, runner, files).run(ctx, listener)
 }
 
 // check reports all flags with values that cannot be used.
@@ -128,6 +132,9 @@ func (o ServeOptions) check() error {
 	if o.HTTPSlots < 1 {
 		errs = append(errs, fmt.Errorf("--http-slots: got %d, want 1 or more", o.HTTPSlots))
 	}
+	if o.Silence < 0 {
+		errs = append(errs, fmt.Errorf("--silence: got %s, want 0s or more", o.Silence))
+	}
 	return errors.Join(append(errs, o.ArtefactLimits.check())...)
 }
 
@@ -136,23 +143,44 @@ type process struct {
 	log    *slog.Logger
 	opts   ServeOptions
 	kept   *spool.Spool
-	runner *journey.Runner
 	files  *artefact.Place
-	fleet  atomic.Pointer[membership] // nil until the hub has been reached
+	hub    *hub
+	pilot  *autonomy.Pilot
+	worker *worker.Worker
 }
 
-// membership is what a probe has once it has reached the hub.
-type membership struct {
-	hub    *bus.Bus
-	worker *worker.Worker
+// heartbeats is how many go unanswered before a probe is on its own.
+const heartbeats = 6
+
+// newProcess wires a probe's parts.
+func newProcess(log *slog.Logger, o ServeOptions, kept *spool.Spool, runner *journey.Runner, files *artefact.Place) *process {
+	p := &process{log: log, opts: o, kept: kept, files: files, hub: newHub(log)}
+	machine := steady.New(steady.Options{Log: log, Wall: faultpoint.Wall})
+	clock := hubtime.New(hubtime.Options{Read: o.Relay.Read, Machine: machine.Now})
+	settings := worker.Options{
+		Region: o.Region, Probe: o.Probe, Version: cli.Version(version), BrowserSlots: o.BrowserSlots, HTTPSlots: o.HTTPSlots,
+		Grace: o.Grace, Heartbeat: o.Silence / heartbeats, Room: o.Room, Unfinished: unfinished(kept), Clock: o.Relay.Clock, Time: clock,
+	}
+	if chrome, err := o.Chromium.open(log); err == nil {
+		settings.BrowserPools = chrome.Pools()
+	}
+	p.pilot = autonomy.New(log, p.hub, autonomy.Options{
+		Region: o.Region, Probe: o.Probe, Pools: settings.Pools(), Dir: o.Data, Silence: o.Silence, Now: clock.Now,
+	})
+	settings.Autonomy = p.pilot
+	p.worker = worker.New(log, p.hub, kept, runner, settings)
+	return p
 }
 
 // run answers on the listener and works until ctx ends or one of the two breaks. It answers before the hub is reached, and
 // while it cannot be: a probe that waits for its hub is alive.
 func (p *process) run(ctx context.Context, listener net.Listener) error {
 	p.log.Info("probe started", "metrics", "http://"+listener.Addr().String()+"/metrics")
+	defer p.hub.close()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.work(ctx) })
+	group.Go(func() error { return p.join(ctx) })
+	group.Go(func() error { return p.pilot.Run(ctx, p.worker) })
+	group.Go(func() error { return p.worker.Run(ctx) })
 	group.Go(func() error { return p.files.Run(ctx) })
 	group.Go(func() error {
 		return cli.Serve(ctx, listener, exposition.Handler(p.metrics().WritePrometheus, p.ready))
@@ -162,34 +190,22 @@ func (p *process) run(ctx context.Context, listener net.Listener) error {
 	return err
 }
 
-// work joins the fleet and does its share until ctx ends.
-func (p *process) work(ctx context.Context) error {
+// join reaches the hub. What is done meanwhile does not wait for it.
+func (p *process) join(ctx context.Context) error {
 	o := p.opts
-	hub, err := bus.Connect(ctx, p.log, bus.Options{Server: o.Server, URL: url(o), Token: o.NATSToken, Name: o.Region + "." + o.Probe, Relay: o.Relay})
-	switch {
-	case err != nil && ctx.Err() != nil: // stopped before there was a hub
-		return nil
-	case err != nil:
-		return err
-	}
-	defer func() { _ = hub.Close() }()
-	w := worker.New(p.log, hub, p.kept, p.runner, worker.Options{
-		Region: o.Region, Probe: o.Probe, Version: cli.Version(version), BrowserSlots: o.BrowserSlots, HTTPSlots: o.HTTPSlots,
-		Grace: o.Grace, Room: o.Room, Unfinished: unfinished(p.kept), Clock: o.Relay.Clock,
-	})
-	p.files.Reached(ctx, hub.Artefacts(o.Region))
-	p.fleet.Store(&membership{hub: hub, worker: w})
-	p.log.Info("hub reached")
-	return w.Run(ctx)
+	to := bus.Options{Server: o.Server, URL: url(o), Token: o.NATSToken, Name: o.Region + "." + o.Probe, Relay: o.Relay}
+	return p.hub.connect(ctx, to, func(b *bus.Bus) { p.files.Reached(ctx, b.Artefacts(o.Region)) })
 }
+
+// errNoHub is why a probe is not ready, and nothing of the bus available.
+var errNoHub = errors.New("the hub has not been reached yet")
 
 // ready returns nil when the coordinator has answered lately.
 func (p *process) ready() error {
-	m := p.fleet.Load()
-	if m == nil {
-		return errors.New("the hub has not been reached yet")
+	if p.hub.bus.Load() == nil {
+		return errNoHub
 	}
-	return m.worker.Ready()
+	return p.worker.Ready()
 }
 
 // unfinished lists what an earlier process began and did not end.
@@ -221,14 +237,16 @@ func (p *process) stats() exposition.ProbeStats {
 		Slots: p.opts.BrowserSlots + p.opts.HTTPSlots, Spooled: p.kept.Pending(), SpoolCorrupt: p.kept.Corrupt(),
 		BrowserAvailable: p.opts.BrowserSlots > 0,
 	}
+	stored := p.kept.Stats()
+	out.SpoolBytes, out.SpoolLimit = stored.Bytes, stored.Limit
 	artefactStats(&out, p.files.Stats())
 	room := p.opts.Room.State()
 	out.BoundCores, out.BusyCores, out.Waiting, out.Refused = room.Bound, room.Busy, room.Waiting, room.Refused
-	if m := p.fleet.Load(); m != nil {
-		s, conn := m.worker.Stats(), m.hub.Stats()
-		out.Results, out.Taken, out.Expired, out.Rejected, out.Repeated = s.Results, s.Taken, s.Expired, s.Rejected, s.Repeated
-		out.Running, out.SpoolErrors, out.LastHeartbeat, out.ClockOffset = s.Running, s.SpoolErrors, s.LastHeartbeat, s.ClockOffset
-		out.ClockError, out.HubConnected, out.Reconnects = s.ClockError, conn.Connected, conn.Reconnects
-	}
+	s, conn, own := p.worker.Stats(), p.hub.stats(), p.pilot.Stats()
+	out.Results, out.Taken, out.Expired, out.Rejected, out.Repeated = s.Results, s.Taken, s.Expired, s.Rejected, s.Repeated
+	out.Running, out.SpoolErrors, out.LastHeartbeat, out.ClockOffset = s.Running, s.SpoolErrors, s.LastHeartbeat, s.ClockOffset
+	out.ClockError, out.HubConnected, out.Reconnects = s.ClockError, conn.Connected, conn.Reconnects
+	out.Fenced, out.ClockCorrected = s.Fenced, s.ClockCorrected
+	out.Autonomous, out.AutonomousRuns, out.Peers = own.Alone, own.Runs, own.Siblings
 	return out
 }

@@ -161,9 +161,8 @@ func TestServeRefusesToStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = guarded.Stop(context.Background()) }()
-	plain := plainServer(t)
 	used := t.TempDir()
-	other, err := spool.Open(slog.New(slog.DiscardHandler), filepath.Join(used, "spool"))
+	other, err := spool.Open(slog.New(slog.DiscardHandler), filepath.Join(used, "spool"), spool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +187,6 @@ func TestServeRefusesToStart(t *testing.T) {
 		"wrong token":    {serveArgs(t, guarded.URL(), "--nats-token", "wrong-token"), cli.ExitFailed, []string{guarded.URL(), "Authorization"}},
 		"no token":       {serveArgs(t, guarded.URL()), cli.ExitFailed, []string{guarded.URL(), "Authorization"}},
 		"token in URL":   {serveArgs(t, strings.Replace(guarded.URL(), "//", "//wrong-token@", 1)), cli.ExitFailed, []string{"Authorization"}},
-		"no JetStream":   {serveArgs(t, plain), cli.ExitFailed, []string{plain, "no JetStream", "-js"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := background(t, tc.args...)
@@ -230,27 +228,35 @@ func plainServer(t *testing.T) string {
 	return srv.ClientURL()
 }
 
-// TestServeWaitsForItsHub: a probe without a hub is alive, says what it waits for, and stops when it is told to.
+// TestServeWaitsForItsHub: a probe without a hub is alive, says what it waits for, and stops when it is told to. So is one that reaches a server without
+// JetStream, which may be a leaf without its link.
 func TestServeWaitsForItsHub(t *testing.T) {
-	p := background(t, serveArgs(t, "nats://127.0.0.1:1")...)
-	clitest.Eventually(t, "word of the hub", func() bool { return strings.Contains(p.String(), "bus not reachable yet, trying on") })
-	if status, body := p.get(t, "/healthz"); status != http.StatusOK {
-		t.Errorf("/healthz: got %d %q, want 200", status, body)
-	}
-	if status, body := p.get(t, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "hub has not been reached") {
-		t.Errorf("/readyz: got %d %q, want 503 and the reason", status, body)
-	}
-	if got := p.metric(t, "lastmile_worker_hub_connected"); got != 0 {
-		t.Errorf("hub connected: got %v, want 0", got)
-	}
-	if got := p.metric(t, "lastmile_worker_slots"); got != 4 {
-		t.Errorf("slots: got %v, want 4", got)
-	}
-	if code := p.Stop(); code != 0 {
-		t.Errorf("got status %d, want 0 for a probe that was told to stop:\n%s", code, p)
-	}
-	if n := strings.Count(p.String(), "not reachable"); n != 1 {
-		t.Errorf("got %d complaints about the hub, want one:\n%s", n, p)
+	for name, tc := range map[string]struct{ url, told string }{
+		"nobody answers": {"nats://127.0.0.1:1", "bus not reachable yet, trying on"},
+		"no JetStream":   {plainServer(t), "server has no JetStream; start it with -js"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := background(t, serveArgs(t, tc.url)...)
+			clitest.Eventually(t, "word of the hub", func() bool { return strings.Contains(p.String(), tc.told) })
+			if status, body := p.get(t, "/healthz"); status != http.StatusOK {
+				t.Errorf("/healthz: got %d %q, want 200", status, body)
+			}
+			if status, body := p.get(t, "/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "hub has not been reached") {
+				t.Errorf("/readyz: got %d %q, want 503 and the reason", status, body)
+			}
+			if got := p.metric(t, "lastmile_worker_hub_connected"); got != 0 {
+				t.Errorf("hub connected: got %v, want 0", got)
+			}
+			if got := p.metric(t, "lastmile_worker_slots"); got != 4 {
+				t.Errorf("slots: got %v, want 4", got)
+			}
+			if code := p.Stop(); code != 0 {
+				t.Errorf("got status %d, want 0 for a probe that was told to stop:\n%s", code, p)
+			}
+			if n := strings.Count(p.String(), tc.told); n != 1 {
+				t.Errorf("got %d complaints about the hub, want one:\n%s", n, p)
+			}
+		})
 	}
 }
 
@@ -293,8 +299,8 @@ func TestServeOutlivesCorruptMessages(t *testing.T) {
 		"", "garbage", "null", "[]", `{"schema":1}`, "\xff\xfe\x00", `{"schema":99,"run_id":"x.us.none.1"}`,
 		strings.Repeat("[", 100_000), `{"run_id":"` + strings.Repeat("x", 100_000) + `"}`,
 	}
-	for _, body := range garbage {
-		if _, err := conn.Request("job.us.http.x.none.1", []byte(body), clitest.Patience); err != nil {
+	for i, body := range garbage {
+		if _, err := conn.Request("job.us.http.x.none."+strconv.Itoa(i+1), []byte(body), clitest.Patience); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -319,7 +325,7 @@ func TestServeOutlivesCorruptMessages(t *testing.T) {
 // TestServeReportsWhatItsPredecessorBegan: a probe that died in mid-run left a claim, and the next one makes a result of it.
 func TestServeReportsWhatItsPredecessorBegan(t *testing.T) {
 	h, data := newHall(t, "us"), t.TempDir()
-	left, err := spool.Open(slog.New(slog.DiscardHandler), filepath.Join(data, "spool"))
+	left, err := spool.Open(slog.New(slog.DiscardHandler), filepath.Join(data, "spool"), spool.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

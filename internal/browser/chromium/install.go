@@ -84,6 +84,9 @@ func New(log *slog.Logger, opts Options) (*Installation, error) {
 	return in, nil
 }
 
+// Has reports whether there is a program for the engine.
+func (in *Installation) Has(engine scenario.Engine) bool { return in.binaries[engine] != "" }
+
 // sweep removes what dead probes left behind, if that was not done lately.
 func (in *Installation) sweep() {
 	in.sweeping.Lock()

@@ -35,7 +35,12 @@ type Server struct {
 
 	nats *server.Server
 	lock *os.File
+	sync time.Duration
 }
+
+// SyncTime is how long the disk took to make one small write last when the server started: the least that each stored message takes. Zero
+// where messages are not synced one by one.
+func (s *Server) SyncTime() time.Duration { return s.sync }
 
 // InProcessConn returns a connection to the server that needs no network: nats.go's InProcessServer takes a Server.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.nats.InProcessConn() }
@@ -53,12 +58,20 @@ func Start(log *slog.Logger, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start bus server: %w", err)
 	}
+	var took time.Duration
+	if opts.SyncAlways {
+		if took, err = syncTime(o.Dir); err != nil {
+			lock.Close()
+			return nil, fmt.Errorf("start bus server: %w", err)
+		}
+		warnSlow(log, o.Dir, took)
+	}
 	srv, err := run(log, opts)
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("start bus server: %w", err)
 	}
-	return &Server{nats: srv, Token: o.Token, lock: lock}, nil
+	return &Server{nats: srv, Token: o.Token, lock: lock, sync: took}, nil
 }
 
 // run runs a server until it is ready.

@@ -33,20 +33,26 @@ const maxObject = 64 << 20
 type Bucket struct {
 	js     jetstream.JetStream
 	name   string
+	region string
 	limits atomic.Pointer[Limits] // those that it is to have; nil until Ensure
 }
 
 // New returns the bucket of a region. It need not be there yet.
 func New(js jetstream.JetStream, region string) *Bucket {
-	return &Bucket{js: js, name: "ARTEFACTS_" + region}
+	return &Bucket{js: js, name: "ARTEFACTS_" + region, region: region}
 }
 
 // Ensure makes the bucket, or brings the one that is there up to date: the limits are those given last. It takes that much room from
 // what the server has for all its streams, so it is made only where it is to be used.
 func (b *Bucket) Ensure(ctx context.Context, limits Limits) error {
 	b.limits.Store(&limits)
+	replicas := 1 // or as many as the region's results have
+	if results, err := b.js.Stream(ctx, "RESULTS_"+b.region); err == nil {
+		replicas = results.CachedInfo().Config.Replicas
+	}
 	_, err := b.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
 		Bucket: b.name, Description: "What is kept of runs beside their numbers", TTL: limits.Age, MaxBytes: limits.Bytes, Storage: jetstream.FileStorage,
+		Replicas: replicas,
 	})
 	if err != nil {
 		return fmt.Errorf("ensure bucket %s: %w", b.name, err)

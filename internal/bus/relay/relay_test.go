@@ -35,7 +35,7 @@ func start(t testing.TB, o embedded.Options) (*embedded.Server, jetstream.JetStr
 	}
 	t.Cleanup(func() { _ = server.Stop(context.Background()) })
 	js := connect(t, server)
-	if err := Ensure(soon(t), js, []string{"us", "eu"}); err != nil {
+	if err := Ensure(soon(t), js, []string{"us", "eu"}, 1); err != nil {
 		t.Fatal(err)
 	}
 	return server, js

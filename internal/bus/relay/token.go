@@ -29,8 +29,8 @@ func tokenSubject(c scenario.Combination, slot time.Time) string {
 }
 
 // Ensure makes the streams of the regions' tokens, or brings those that exist up to date. A region that floods its stream loses its own
-// oldest tokens.
-func Ensure(ctx context.Context, js jetstream.JetStream, regions []string) error {
+// oldest tokens. replicas is how many of the hub's servers keep them.
+func Ensure(ctx context.Context, js jetstream.JetStream, regions []string, replicas int) error {
 	for _, region := range regions {
 		_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 			Name:        tokensStream(region),
@@ -38,6 +38,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, regions []string) error
 			Subjects:    []string{"token." + region + ".*.*.*"},
 			Retention:   jetstream.LimitsPolicy,
 			Storage:     jetstream.MemoryStorage,
+			Replicas:    replicas,
 			MaxAge:      tokenAge,
 			MaxBytes:    tokensBytes,
 			MaxMsgSize:  runs.MaxTokenSize + headroom,

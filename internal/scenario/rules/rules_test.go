@@ -297,6 +297,12 @@ func TestValidate(t *testing.T) {
 		{"timeout too long", func(s *scenario.Scenario) { s.Timeout = scenario.Duration(11 * time.Minute) }, []string{"timeout"}},
 		{"timeout over the period", func(s *scenario.Scenario) { s.Timeout = scenario.Duration(61 * time.Second) }, []string{"timeout"}},
 		{"timeout of the whole period", func(s *scenario.Scenario) { s.Timeout = scenario.Duration(time.Minute) }, nil},
+		{"timeout over the shortest gap of a cron expression", func(s *scenario.Scenario) {
+			s.Schedule, s.Timeout = cron(t, "0,2,30 * * * *"), scenario.Duration(121*time.Second)
+		}, []string{"timeout"}},
+		{"timeout of that gap", func(s *scenario.Scenario) {
+			s.Schedule, s.Timeout = cron(t, "0,2,30 * * * *"), scenario.Duration(2*time.Minute)
+		}, nil},
 		{"no regions", func(s *scenario.Scenario) { s.Regions = nil }, []string{"regions"}},
 		{"all regions", func(s *scenario.Scenario) { s.Regions = scenario.Strings{"all"} }, nil},
 		{"all and one", func(s *scenario.Scenario) { s.Regions = scenario.Strings{"all", "us"} }, []string{"regions"}},
@@ -440,4 +446,13 @@ func TestValidate(t *testing.T) {
 		}, []string{"slos"}},
 	}
 	checkAll(t, sound, cases)
+}
+
+func cron(t *testing.T, text string) scenario.Schedule {
+	t.Helper()
+	schedule, err := scenario.ParseSchedule(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schedule
 }

@@ -1,22 +1,28 @@
-package app
+package coordination
 
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"lastmile/internal/bus"
-	"lastmile/internal/cli"
 	"lastmile/internal/cli/clitest"
-	"lastmile/internal/console"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/scenariofile"
 )
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // tenSeconds is a set with one scenario, due every 10 s in region us.
 func tenSeconds(t *testing.T) scenariofile.Set {
@@ -32,7 +38,7 @@ slos: [{name: up, objective: 99%, window: 7d}]
 steps:
   - {type: http, url: "http://127.0.0.1:1/"}
 `)
-	set, err := loadDir(dir)
+	set, err := scenariofile.LoadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,10 +96,10 @@ func TestRestartAccountsForTheAbsence(t *testing.T) {
 	passed(t, hub, first)
 	passed(t, hub, schedule.Next(apiInUS, now.Add(-2*time.Minute)))
 	passed(t, hub, schedule.Next(apiInUS, now.Add(50*365*24*time.Hour)))
-	u := newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
+	u := New(slog.New(slog.DiscardHandler), set, hub, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- u.run(ctx, ctx) }()
+	go func() { done <- u.Run(ctx, ctx) }()
 	var got runs.Account
 	clitest.Eventually(t, "verdicts on the absence", func() bool {
 		got = u.ledger.Accounts(time.Now())[0]
@@ -115,9 +121,53 @@ func TestRestartAccountsForTheAbsence(t *testing.T) {
 	}
 }
 
+// What was due before the first result or verdict is accounted for, though the coordinator whose plan it was has left nothing but the
+// beginning; a first coordinator leaves that.
+func TestRestartBeforeTheFirstResult(t *testing.T) {
+	set, hub := tenSeconds(t), emptyHub(t)
+	live := func(until func(*Unit) bool) {
+		t.Helper()
+		u := New(slog.New(slog.DiscardHandler), set, hub, Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- u.Run(ctx, ctx) }()
+		clitest.Eventually(t, "the books in order", func() bool { return until(u) })
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	var record runs.Begun
+	live(func(*Unit) (ok bool) {
+		var err error
+		if record, _, err = hub.Begun(t.Context(), "us"); err != nil {
+			t.Error(err)
+		}
+		return len(record.First) > 0
+	})
+	if first := time.Unix(record.First["api.none"], 0); first.Before(began.Add(-time.Second)) || first.After(time.Now().Add(10*time.Second)) {
+		t.Errorf("got the beginning %s, want the first slot after %s", first, began)
+	}
+
+	const earlier = 12 // slots that were due in an earlier life
+	_, revision, err := hub.Begun(t.Context(), "us")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record.First["api.none"] -= earlier * 10
+	if _, err := hub.SaveBegun(t.Context(), record, revision); err != nil {
+		t.Fatal(err)
+	}
+	live(func(u *Unit) bool {
+		return u.ledger.Accounts(time.Now())[0].Counts.Planned() >= earlier
+	})
+}
+
 // A coordinator that goes away between the order of a run and its slot leaves a run that nobody's books know of. The next one accounts for
 // it, whether it starts before the slot or after the run.
 func TestRestartBetweenOrderAndSlot(t *testing.T) {
+	t.Parallel()
 	for name, early := range map[string]bool{"back before the slot": true, "back after the run": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -128,11 +178,11 @@ func TestRestartBetweenOrderAndSlot(t *testing.T) {
 			}
 			set.Scenarios[0].Schedule, set.Scenarios[0].Timeout = every, scenario.Duration(2*time.Second)
 			set.Scenarios[0].Steps = []scenario.Step{{Type: scenario.StepNavigate, URL: "http://127.0.0.1:1/"}}
-			start := func() (u *unit, stop func()) {
-				u = newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
+			start := func() (u *Unit, stop func()) {
+				u = New(slog.New(slog.DiscardHandler), set, hub, Options{})
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error, 1)
-				go func() { done <- u.run(ctx, ctx) }()
+				go func() { done <- u.Run(ctx, ctx) }()
 				return u, func() {
 					cancel()
 					if err := <-done; err != nil {
@@ -182,19 +232,20 @@ func TestMetricsWaitForTheBooks(t *testing.T) {
 	for i := range time.Duration(results) {
 		passed(t, hub, set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-time.Hour+i*10*time.Second)))
 	}
-	u := newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
-	var f front
-	f.unit.Store(u)
+	u := New(slog.New(slog.DiscardHandler), set, hub, Options{})
+	var f Front
+	f.Show(u)
 	var page strings.Builder
 	if f.metrics(&page); page.String() != "" {
 		t.Errorf("before the results are read back: got metrics\n%s\nwant none", &page)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- u.run(ctx, ctx) }()
-	clitest.Eventually(t, "metrics", func() bool {
+	go func() { done <- u.Run(ctx, ctx) }()
+	clitest.Eventually(t, "metrics of the one that leads", func() bool {
+		page.Reset()
 		f.metrics(&page)
-		return page.Len() > 0
+		return strings.Contains(page.String(), "lastmile_coordinator_leader 1\n")
 	})
 	cancel()
 	if err := <-done; err != nil {
@@ -209,52 +260,12 @@ func TestMetricsWaitForTheBooks(t *testing.T) {
 // Nothing is closed before the plan is in the books: a minute closed too early would leave slots out for good.
 func TestVerdictsWaitForThePlan(t *testing.T) {
 	set, hub := tenSeconds(t), emptyHub(t)
-	u := newUnit(slog.New(slog.DiscardHandler), set, hub, unitOptions{})
+	u := New(slog.New(slog.DiscardHandler), set, hub, Options{})
 	slot := set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-10*time.Minute))
 	u.ledger.Result(&runs.Result{
 		RunID: runs.NewID(apiInUS, slot), Scenario: "api", Region: "us", Network: "none", Slot: slot, Trigger: runs.TriggerSchedule, State: runs.StatePassed,
 	}, true)
 	if got := u.closable(time.Now()); len(got) != 0 {
 		t.Errorf("before the plan is known: got verdicts %+v, want none", got)
-	}
-}
-
-// A demo whose coordinator breaks ends with the error, and at once: open slots will not come to an end any more.
-func TestDemoEndsWhenItsCoordinatorBreaks(t *testing.T) {
-	log := slog.New(slog.DiscardHandler)
-	server, hub := serverAndHub(t)
-	listener, err := cli.Listen("127.0.0.1:0", "--listen")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = listener.Close() // so that it cannot serve
-	set := tenSeconds(t)
-	d := &demo{
-		command: &demoCommand{Listen: "127.0.0.1:0", Data: t.TempDir()}, log: log, set: set,
-		unit:    newUnit(log, set, hub, unitOptions{grace: demoGrace}),
-		console: console.New(io.Discard, func() []runs.Account { return nil }, console.Options{}),
-	}
-	d.unit.ledger.Plan(apiInUS, time.Now(), time.Now().Add(time.Hour))
-	began := time.Now()
-	if err := d.work(t.Context(), server, listener); err == nil {
-		t.Error("got no error, want that of the listener")
-	}
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("got an end after %s, want it at once", took.Round(time.Second))
-	}
-}
-
-// The last slot of a demo may become missing: the demo must wait at least until its verdict can be there.
-func TestDemoWaitsForTheLastVerdict(t *testing.T) {
-	set, err := loadDir(scenariosDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &demo{set: set}
-	for i := range set.Scenarios {
-		s := &set.Scenarios[i]
-		if latest := s.StartWindow() + s.Timeout.D() + time.Minute + demoGrace + closeEvery; d.drainLimit() < latest {
-			t.Errorf("%s: got %s, want at least %s", s.Name, d.drainLimit(), latest)
-		}
 	}
 }

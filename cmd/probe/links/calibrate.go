@@ -1,9 +1,10 @@
-package app
+package links
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -19,23 +20,23 @@ import (
 	"lastmile/internal/runs"
 )
 
-// calibrateCommand proves the emulated networks on this machine.
-type calibrateCommand struct {
+// Calibrate proves the emulated networks on this machine. The tags are its flags.
+type Calibrate struct {
 	Path    string        `arg:"" optional:"" help:"Networks of your own, to be proved too: a file such as networks.yaml, or the directory that has one." type:"path"`
 	Network []string      `help:"Prove only this network; may be given more than once." placeholder:"NAME"`
 	For     time.Duration `help:"How long the transfer in each direction is measured. The goodput counts for the verdict from 5s on." default:"10s"`
 	Output  string        `help:"Form of the report: text or json." enum:"text,json" default:"text"`
 }
 
-// Run implements the command.
-func (c *calibrateCommand) Run(ctx context.Context, streams cli.Streams, root *grammar) error {
+// Prove carries the command out.
+func (c *Calibrate) Prove(ctx context.Context, log *slog.Logger, streams cli.Streams) error {
 	profiles, err := c.profiles()
 	if err != nil {
 		return &cli.Status{Code: cli.ExitUsage, Err: err}
 	}
 	p := newProgress(streams.Err, len(profiles))
 	began := time.Now()
-	all, err := calibrate(ctx, linkemu.New(root.Logger(streams.Err), linkemu.Options{}), profiles, c.For, p)
+	all, err := calibrate(ctx, linkemu.New(log, linkemu.Options{}), profiles, c.For, p)
 	p.end()
 	if err != nil {
 		return err
@@ -55,11 +56,11 @@ func (c *calibrateCommand) Run(ctx context.Context, streams cli.Streams, root *g
 }
 
 // profiles are the networks to be proved: all that are emulated, or those that were asked for.
-func (c *calibrateCommand) profiles() ([]netprofile.Profile, error) {
+func (c *Calibrate) profiles() ([]netprofile.Profile, error) {
 	if c.For < 100*time.Millisecond || c.For > 10*time.Minute {
 		return nil, fmt.Errorf("--for: got %s, want 100ms to 10m", c.For)
 	}
-	own, err := (&networksCommand{Path: c.Path}).own()
+	own, err := (&List{Path: c.Path}).own()
 	if err != nil {
 		return nil, err
 	}
@@ -74,10 +75,10 @@ func (c *calibrateCommand) profiles() ([]netprofile.Profile, error) {
 	}
 	var chosen []netprofile.Profile
 	for _, name := range c.Network {
-		if _, err := choose("--network", name, all.Names()); err != nil {
-			return nil, err
+		p, ok := all.Lookup(name)
+		if !ok {
+			return nil, fmt.Errorf("--network: got %q, want one of %s", name, strings.Join(all.Names(), ", "))
 		}
-		p, _ := all.Lookup(name)
 		chosen = append(chosen, p)
 	}
 	return chosen, nil
@@ -132,7 +133,7 @@ func printCalibration(out io.Writer, all []*linkemu.Measurement, took time.Durat
 	fmt.Fprintln(w, "NETWORK\tgot/want\tgot/want\tgot/want\tgot/want\tpackets, 99 % range\tmean p99 max\tVERDICT")
 	for _, m := range all {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%.2f %.2f %.1f\t%s\n", m.Network,
-			gotWant(m.Handshake.MedianMS, m.Handshake.WantMS, 1), gotWant(m.SetUp.RoundTrips, float64(m.SetUp.Want), 2),
+			GotWant(m.Handshake.MedianMS, m.Handshake.WantMS, 1), GotWant(m.SetUp.RoundTrips, float64(m.SetUp.Want), 2),
 			goodput(m.Down.GoodputKbit, m.Down.LimitKbit, m.Down.ModelKbit), goodput(m.Up.GoodputKbit, m.Up.LimitKbit, m.Up.ModelKbit),
 			losses(m), m.Late.MeanMS, m.Late.P99MS, m.Late.MaxMS, strings.ReplaceAll(string(m.Verdict), "_", " "))
 	}
@@ -153,8 +154,8 @@ func printCalibration(out io.Writer, all []*linkemu.Measurement, took time.Durat
 	return nil
 }
 
-// gotWant prints a pair; the wanted number has no decimals that say nothing.
-func gotWant(got *float64, want float64, decimals int) string {
+// GotWant prints a measured number, "-" where it is nil, and the wanted one; the wanted number has no decimals that say nothing.
+func GotWant(got *float64, want float64, decimals int) string {
 	text := "-"
 	if got != nil {
 		text = strconv.FormatFloat(*got, 'f', decimals, 64)
@@ -168,9 +169,9 @@ func gotWant(got *float64, want float64, decimals int) string {
 // goodput prints what was carried beside what can be: in percent of the limit, or beside the model where packets are lost.
 func goodput(got *float64, limit float64, model *float64) string {
 	if model != nil {
-		return gotWant(got, limit, 0) + " ~" + strconv.FormatFloat(*model, 'f', 0, 64)
+		return GotWant(got, limit, 0) + " ~" + strconv.FormatFloat(*model, 'f', 0, 64)
 	}
-	text := gotWant(got, limit, 0)
+	text := GotWant(got, limit, 0)
 	if got != nil {
 		text += fmt.Sprintf(" %.1f%%", 100**got/limit)
 	}

@@ -1,4 +1,5 @@
-package app
+// Package links is what of the probe program is about its access networks: the list of them, and the proof of them on this machine.
+package links
 
 import (
 	"fmt"
@@ -15,14 +16,14 @@ import (
 	"lastmile/internal/scenariofile"
 )
 
-// networksCommand prints the access networks.
-type networksCommand struct {
+// List prints the access networks. The tags are its flags.
+type List struct {
 	Path   string `arg:"" optional:"" help:"Networks of your own, to be listed too: a file such as networks.yaml, or the directory that has one." type:"path"`
 	Output string `help:"Form of the list: text or json." enum:"text,json" default:"text"`
 }
 
 // Run implements the command.
-func (c *networksCommand) Run(streams cli.Streams) error {
+func (c *List) Run(streams cli.Streams) error {
 	own, err := c.own()
 	if err != nil {
 		return &cli.Status{Code: cli.ExitUsage, Err: err}
@@ -35,7 +36,7 @@ func (c *networksCommand) Run(streams cli.Streams) error {
 }
 
 // own reads the user's networks; none where no path is given.
-func (c *networksCommand) own() (netprofile.Set, error) {
+func (c *List) own() (netprofile.Set, error) {
 	if c.Path == "" {
 		return nil, nil
 	}

@@ -1,0 +1,196 @@
+package coordination
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"lastmile/internal/bus"
+	"lastmile/internal/cli/clitest"
+	"lastmile/internal/runs"
+	"lastmile/internal/scenariofile"
+)
+
+// lived is a unit that has run on a hub and was stopped; meanwhile is called while it leads.
+func lived(t *testing.T, set scenariofile.Set, hub *bus.Bus, keep *Snapshots, meanwhile func(*Unit)) *Unit {
+	t.Helper()
+	u := New(slog.New(slog.DiscardHandler), set, hub, Options{Snapshots: keep, Holder: "one", Grace: time.Hour})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- u.Run(ctx, ctx) }()
+	clitest.Eventually(t, "a unit that leads", u.leads)
+	meanwhile(u)
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	return u
+}
+
+func newSnapshots(t *testing.T, dir string) *Snapshots {
+	t.Helper()
+	return NewSnapshots(slog.New(slog.DiscardHandler), filepath.Join(dir, "snapshot"), "test")
+}
+
+// passedIn is how many runs have passed in the books of a unit.
+func passedIn(u *Unit) int64 { return u.ledger.Accounts(time.Now())[0].Counts[runs.StatePassed] }
+
+// TestSnapshotAndTail stops a coordinator, lets results come in meanwhile, and starts another on the snapshot: it has what was in it and what came
+// after, and so does one that reads the streams from their beginning.
+func TestSnapshotAndTail(t *testing.T) {
+	t.Parallel()
+	set, hub, dir := tenSeconds(t), emptyHub(t), t.TempDir()
+	slot := func(n time.Duration) time.Time {
+		return set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-30*time.Minute+n*10*time.Second))
+	}
+	keep := newSnapshots(t, dir)
+	if s := lived(t, set, hub, keep, func(u *Unit) {
+		for i := range time.Duration(5) {
+			passed(t, hub, slot(i))
+		}
+		clitest.Eventually(t, "results", func() bool { return passedIn(u) == 5 })
+	}).health(); s.SnapshotErrors != 0 || s.SnapshotBytes == 0 || s.SnapshotAt.IsZero() || s.RestoreSeconds <= 0 || s.Term == 0 || s.Leading {
+		t.Errorf("got %+v, want a snapshot, no error, a time of the start and a term", s)
+	}
+	for i := range time.Duration(3) {
+		passed(t, hub, slot(10+i))
+	}
+	second := New(slog.New(slog.DiscardHandler), set, hub, Options{Snapshots: newSnapshots(t, dir)})
+	if n := passedIn(second); n != 5 {
+		t.Errorf("before the streams are read: got %d passed runs, want the 5 of the snapshot", n)
+	}
+	if at := second.positions["RESULTS_us"]; at.Sequence != 5 || at.Created.IsZero() {
+		t.Errorf("got position %+v, want the one after 5 results", at)
+	}
+	var books [2][]runs.Account
+	for i, keep := range []*Snapshots{newSnapshots(t, dir), nil} {
+		u := lived(t, set, hub, keep, func(u *Unit) {
+			clitest.Eventually(t, "all results", func() bool { return passedIn(u) == 8 })
+		})
+		books[i] = u.ledger.Accounts(time.Now().Truncate(24 * time.Hour))
+		for j := range books[i] { // what was planned meanwhile is not of the streams
+			books[i][j].Counts, books[i][j].Entered, books[i][j].Budget = nil, nil, nil
+		}
+	}
+	if !reflect.DeepEqual(books[0], books[1]) {
+		t.Errorf("got books from the snapshot\n%+v\nwant those from the streams alone\n%+v", books[0], books[1])
+	}
+}
+
+// A snapshot that is damaged is put aside and counted, and the books come from the streams.
+func TestDamagedSnapshot(t *testing.T) {
+	t.Parallel()
+	set, hub, dir := tenSeconds(t), emptyHub(t), t.TempDir()
+	passed(t, hub, set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-30*time.Minute)))
+	lived(t, set, hub, newSnapshots(t, dir), func(u *Unit) {
+		clitest.Eventually(t, "the result", func() bool { return passedIn(u) == 1 })
+	})
+	path := filepath.Join(dir, "snapshot")
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body[len(body)/2] ^= 1
+	if err := os.WriteFile(path, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	u := lived(t, set, hub, newSnapshots(t, dir), func(u *Unit) {
+		if n := u.health().SnapshotErrors; n != 1 {
+			t.Errorf("got %d errors of snapshots, want 1", n)
+		}
+		clitest.Eventually(t, "the result", func() bool { return passedIn(u) == 1 })
+	})
+	if _, err := os.Stat(path + ".refused"); err != nil {
+		t.Errorf("got %v, want the damaged one put aside", err)
+	}
+	if got := u.health(); got.SnapshotBytes == 0 {
+		t.Errorf("got %+v, want a sound snapshot in its place", got)
+	}
+}
+
+// A snapshot of other streams ends the unit, and the next one does without it. One that knows nothing of a region is left alone.
+func TestSnapshotOfOtherStreams(t *testing.T) {
+	t.Parallel()
+	set, dir := tenSeconds(t), t.TempDir()
+	first := emptyHub(t)
+	passed(t, first, set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-30*time.Minute)))
+	lived(t, set, first, newSnapshots(t, dir), func(u *Unit) {
+		clitest.Eventually(t, "the result", func() bool { return passedIn(u) == 1 })
+	})
+	hub := emptyHub(t)
+	keep := newSnapshots(t, dir)
+	u := New(slog.New(slog.DiscardHandler), set, hub, Options{Snapshots: keep})
+	err := u.Run(t.Context(), t.Context())
+	if !errors.Is(err, bus.ErrRewound) {
+		t.Fatalf("got %v, want ErrRewound", err)
+	}
+	keep.Refuse(err)
+	u = lived(t, set, hub, keep, func(*Unit) {})
+	if n := passedIn(u); n != 0 || u.health().SnapshotErrors != 1 {
+		t.Errorf("got %d passed runs and %d errors, want none of the other streams, and one", n, u.health().SnapshotErrors)
+	}
+	more := set
+	more.Fleet.Regions = []string{"us", "eu"}
+	keep = newSnapshots(t, dir)
+	if u = New(slog.New(slog.DiscardHandler), more, hub, Options{Snapshots: keep}); u.positions["RESULTS_us"].Sequence != 0 || keep.stats().errors != 0 {
+		t.Errorf("with a new region: got positions %+v and %d errors, want the streams from their beginning and none", u.positions, keep.stats().errors)
+	}
+}
+
+// Snapshots are written when their time has come, and more seldom where they take long.
+func TestSnapshotPace(t *testing.T) {
+	t.Parallel()
+	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
+	tests := map[string]struct {
+		ended time.Time
+		took  time.Duration
+		want  bool
+	}{
+		"before the books are complete": {time.Time{}, 0, false},
+		"just begun":                    {ago(30 * time.Second), 0, false},
+		"a minute later":                {ago(61 * time.Second), 20 * time.Millisecond, true},
+		"slow":                          {ago(61 * time.Second), 2 * time.Second, false},
+		"slow, later":                   {ago(99 * time.Second), 2 * time.Second, true},
+	}
+	for name, test := range tests {
+		if s := (&Snapshots{ended: test.ended, took: test.took}); s.due() != test.want {
+			t.Errorf("%s: got due=%t, want %t", name, s.due(), test.want)
+		}
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	first, err := TakeIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := TakeIdentity(dir); err == nil || !strings.Contains(err.Error(), "in use by another coordinator") {
+		t.Errorf("folder in use: got %v, want it refused", err)
+	}
+	first.Close()
+	again, err := TakeIdentity(dir)
+	if err != nil || again.ID != first.ID || len(first.ID) != 2*idBytes {
+		t.Fatalf("got %+v, %v, want the same id of %d digits, %s", again, err, 2*idBytes, first.ID)
+	}
+	again.Close()
+	if err := os.WriteFile(filepath.Join(dir, "coordinator-id"), []byte(first.ID[:9]), 0o600); err != nil { // a crash left half of it
+		t.Fatal(err)
+	}
+	other, err := TakeIdentity(dir)
+	if err != nil || len(other.ID) != 2*idBytes || other.ID == first.ID {
+		t.Fatalf("after half an id: got %+v, %v, want a new one", other, err)
+	}
+	other.Close()
+	if again, err = TakeIdentity(dir); err != nil || again.ID != other.ID {
+		t.Errorf("got %+v, %v, want the new id kept, %s", again, err, other.ID)
+	}
+}

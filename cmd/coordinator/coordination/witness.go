@@ -1,0 +1,62 @@
+package coordination
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+)
+
+// pools says which pool the runs of each scenario need.
+func pools(scenarios []scenario.Scenario) map[string]string {
+	out := map[string]string{}
+	for i := range scenarios {
+		out[scenarios[i].Name] = scenarios[i].Pool()
+	}
+	return out
+}
+
+// listenEvery is how often it is noted that the probes are heard.
+const listenEvery = time.Second
+
+// listen tells the fleet for as long as heartbeats get here, until ctx ends.
+func (u *Unit) listen(ctx context.Context) error {
+	ticker := time.NewTicker(listenEvery)
+	defer ticker.Stop()
+	for {
+		if u.hub.Hears(ctx) {
+			u.fleet.Listening(u.clock.Now())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Reason implements ledger.Witness: it knows what was never ordered, and asks the fleet about the rest.
+func (u *Unit) Reason(id runs.ID, _ string, _, deadline time.Time) runs.Reason {
+	c, _, err := id.Parse()
+	if err != nil { // the ledger made it
+		return runs.ReasonCoordinatorDown
+	}
+	reason := u.fleet.Reason(id, u.pools[c.Scenario], deadline, u.clock.Now())
+	if given, ok := u.givenUp(id); ok && reason != runs.ReasonLost { // what a probe took was ordered, whatever the answer was
+		return given
+	}
+	return reason
+}
+
+// busy reports whether a run of the combination, of a slot before this one, is under way: a probe's last heartbeat named it, and
+// the books have no end of it.
+func (u *Unit) busy(c scenario.Combination, slot time.Time) bool {
+	return slices.ContainsFunc(u.fleet.Running(c, slot, u.clock.Now()), func(id runs.ID) bool {
+		_, at, err := id.Parse()
+		return err == nil && !slices.ContainsFunc(u.ledger.Slots(c, at), func(r runs.SlotRecord) bool {
+			return r.RunID == id && r.State != runs.StatePending
+		})
+	})
+}
