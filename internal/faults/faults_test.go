@@ -194,7 +194,7 @@ func coordinatorDies(t *testing.T) {
 			next = strings.TrimSuffix(next, ":3")
 		}
 		f.coordinators[0].start(next)
-		f.leader(-1)
+		eventually(t, "a coordinator that leads, or has died again", func() bool { return f.leading() == 1 || !f.coordinators[0].alive() })
 		down()
 	}
 	f.awaitMeasured(f.regions()...)

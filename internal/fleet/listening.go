@@ -40,10 +40,10 @@ func (f *Fleet) unheard(at place, slot, deadline, now time.Time) bool {
 		if d.touches(slot, deadline) && now.Sub(d.to) <= Silence {
 			return true
 		}
-		early, late := stretch{d.from.Add(-Beat), d.to}, stretch{d.from, d.to.Add(Beat)} // a heartbeat would have come by then
 		return slices.ContainsFunc(f.present[at], func(s span) bool {
 			before := !s.left && !s.from.After(d.from) && d.from.Sub(s.to) <= Silence
 			after := !s.to.Before(d.from) && s.from.Sub(d.to) <= Silence
+			early, late := stretch{s.to, d.to}, stretch{d.from, s.from}
 			return before && early.touches(slot, deadline) || after && late.touches(slot, deadline)
 		})
 	})

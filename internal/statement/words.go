@@ -48,7 +48,7 @@ func reasonWords(reason runs.Reason) (Explanation, bool) {
 		runs.ReasonNoProbe: {"No probe of the region was there that could take the run.",
 			"Start one, or look at /readyz and the log of those that should be there."},
 		runs.ReasonExpired: {"Probes were there and none was free in time: the region is overloaded.",
-			"Add a probe or raise --slots; compare lastmile_region_demand_places with lastmile_region_places."},
+			"Add a probe or raise --http-slots or --browser-slots; compare lastmile_region_demand_places with lastmile_region_places."},
 		runs.ReasonLost: {"A probe took the run and never reported: it died, or its disk is gone, or its result is still on the way.",
 			"Read that probe's log around the slot; when it is back it delivers what its spool holds."},
 		runs.ReasonCutOff: {"The region did not reach the hub. Its probes may have measured on their own and deliver it later.",
@@ -65,11 +65,11 @@ func reasonWords(reason runs.Reason) (Explanation, bool) {
 // classWords explains why a run could not measure. Classes that are the service's leave a failed run, which is a measured one.
 func classWords(class runs.Class) (Explanation, bool) {
 	e, ok := map[runs.Class]Explanation{
-		runs.ClassBrowserCrash: {"Chromium ended in mid-run.", "Look for a kernel that killed it for memory; give the machine more, or the probe fewer --slots."},
+		runs.ClassBrowserCrash: {"Chromium ended in mid-run.", "Look for a kernel that killed it for memory; give the machine more, or the probe fewer --browser-slots."},
 		runs.ClassBrowserHang:  {"Chromium no longer answered.", "Look at the load of the probe's machine."},
 		runs.ClassLinkOffProfile: {"The emulated network was not what its profile says, so its times would mislead.",
 			"Look at the load of the probe's machine and at its own uplink."},
-		runs.ClassOverloaded: {"The probe's machine was too busy for the run to start in time.", "Add a probe, or give it fewer --slots."},
+		runs.ClassOverloaded: {"The probe's machine was too busy for the run to start in time.", "Add a probe, or give it fewer --browser-slots."},
 		runs.ClassProbe:      {"The probe met an error of its own.", "The detail says which; read the probe's log."},
 	}[class]
 	return e, ok
