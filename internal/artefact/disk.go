@@ -42,7 +42,7 @@ func (s *Store) spare(size int64) error {
 	if err := syscall.Statfs(s.opts.Dir, &st); err != nil {
 		return fmt.Errorf("look for room on the disk of %s: %w", s.opts.Dir, err)
 	}
-	free := int64(st.Bavail) * int64(st.Bsize)
+	free := int64(st.Bavail) * st.Bsize
 	lacking := size + s.opts.Spare - free
 	if lacking <= 0 {
 		return nil

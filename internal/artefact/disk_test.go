@@ -73,7 +73,7 @@ func TestSpareMakesRoom(t *testing.T) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		t.Fatal(err)
 	}
-	free := int64(st.Bavail) * int64(st.Bsize)
+	free := int64(st.Bavail) * st.Bsize
 	o.Spare = free + 1<<41 // half of a hole is lacking
 	s = open(t, o)
 	if kept, err := s.Keep(t.Context(), of("shop", 3), []runs.File{file("run.har", 10)}); err != nil || len(kept) != 1 {

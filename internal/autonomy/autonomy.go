@@ -7,8 +7,9 @@
 //
 // The probes of a region share the slots as long as they hear each other, which needs no coordinator: a run is the turn of the one with the
 // highest hash, and none is begun that another one says it has or had. When one falls silent its turns go to others, those that it had and
-// whose start windows are open among them, for nobody knows whether it has done them. A probe that hears nobody runs everything; what was then run twice is dropped in the ledger. As long as a coordinator
-// answers any of them, none orders anything.
+// whose start windows are open among them, for nobody knows whether it has done them. One that stops in good order says so, and they go at once. A
+// probe that hears nobody runs everything; what was then run twice is dropped in the ledger. As long as a coordinator answers any of them, none
+// orders anything.
 //
 // Nothing is queued: a run that finds no free place before its start window closes is counted as missed. A run of kind replication that reads
 // needs the writer's token, and without a hub there is none: it is invalid, as it always is without a token.
@@ -67,6 +68,7 @@ const (
 	fetchAgain = 10 * time.Second       // for a plan, where none is there
 	hearAgain  = time.Second            // where the hub is not there
 	atFirst    = 3 * time.Second        // what a coordinator gets to answer in where the process before was on its own
+	wentBack   = time.Second            // how far the hub's clock, as this probe knows it, goes back when it is another
 )
 
 // Pilot orders a probe's own runs. Make one with New and call Run once. Its methods may be called before Run and meanwhile.
@@ -86,7 +88,8 @@ type Pilot struct {
 	heard    time.Time  // when a coordinator answered last, or this began; on this machine's monotonic clock
 	contact  time.Time  // the same by the hub's clock
 	alone    bool
-	held     bool // alone, but a coordinator answers a sibling
+	held     bool      // alone, but a coordinator answers a sibling
+	looked   time.Time // at what is due, by the hub's clock, while alone
 	agenda   agenda
 	siblings *siblings
 	stats    Stats
@@ -211,7 +214,7 @@ func (p *Pilot) revision() string {
 
 // begin notes that nobody answers any more.
 func (p *Pilot) begin() {
-	p.alone, p.held, p.agenda, p.spell = true, false, nil, p.stats
+	p.alone, p.held, p.agenda, p.spell, p.looked = true, false, nil, p.stats, time.Time{}
 	signal(p.tell)
 	if p.plan == nil {
 		p.log.Warn("no coordinator answers, and there is no plan on disk to go on with", "last_answer", p.contact)
@@ -248,6 +251,13 @@ func (p *Pilot) step(places Places) {
 	if !p.alone || p.plan == nil {
 		return
 	}
+	now := p.opts.Now()
+	if back := p.looked.Sub(now); back > wentBack { // the agenda is of a time that is not to come for long
+		p.log.Warn("the clock was set back: going through the plan anew", "by", back)
+		p.contact = p.contact.Add(-back)
+		p.start()
+	}
+	p.looked = now
 	p.siblings.forget(time.Now())
 	if held := p.siblings.answered(); held != p.held {
 		p.held = held
@@ -258,7 +268,7 @@ func (p *Pilot) step(places Places) {
 		return
 	}
 	lost, example := 0, runs.ID("")
-	open := p.agenda.pass(p.opts.Now(), func(e *entry) {
+	open := p.agenda.pass(now, func(e *entry) {
 		if id := e.id(); p.mine(e, id) && !places.Has(id) && !p.siblings.have(id) {
 			lost, example = lost+1, id
 		}
@@ -364,16 +374,16 @@ func (p *Pilot) hear(ctx context.Context) {
 	}
 }
 
-// beat tells the siblings of this probe until ctx ends, without the lock.
+// beat tells the siblings of this probe until ctx ends, and that it has ended, without the lock.
 func (p *Pilot) beat(ctx context.Context, places Places) {
 	ticker := time.NewTicker(p.opts.Beat)
 	defer ticker.Stop()
 	for {
-		recent := places.Recent()
+		recent, stopping := places.Recent(), ctx.Err() != nil
 		p.mu.Lock()
 		b := runs.PeerBeat{
 			Schema: runs.Schema, Region: p.opts.Region, Probe: p.opts.Probe, SentAt: p.opts.Now(), Plan: p.revision(),
-			Answered: p.answered && !p.alone, Autonomous: p.alone && p.plan != nil, Recent: recent,
+			Answered: p.answered && !p.alone && !stopping, Autonomous: p.alone && p.plan != nil && !stopping, Recent: recent,
 		}
 		if p.plan != nil {
 			b.Pools = slices.Clone(p.opts.Pools)
@@ -382,9 +392,11 @@ func (p *Pilot) beat(ctx context.Context, places Places) {
 		if err := p.hub.SendPeerBeat(b); err != nil {
 			p.log.Debug("siblings not told", "err", err)
 		}
+		if stopping {
+			return // they know that nothing is this probe's turn any more
+		}
 		select {
 		case <-ctx.Done():
-			return
 		case <-p.tell:
 			rest(ctx, look) // what begins together is told together
 		case <-ticker.C:

@@ -76,8 +76,8 @@ const (
 	defaultResultsBytes = 1 << 30
 )
 
-// Connect reaches the server and checks that it can serve as a bus. While no server answers, Connect goes on trying until ctx
-// ends; a server that refuses us, is too old or has no JetStream is an error at once. The caller closes the Bus.
+// Connect reaches the server and checks that it can serve as a bus. While no server answers, or the one that does has no JetStream to offer, Connect
+// goes on trying until ctx ends; a server that refuses us or is too old is an error at once. The caller closes the Bus.
 func Connect(ctx context.Context, log *slog.Logger, o Options) (*Bus, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
@@ -153,11 +153,24 @@ func (b *Bus) awaitConnected(ctx context.Context) error {
 // fault wraps an error of the bus and says whether the same call may succeed later: what is missing may still be set up.
 func fault(what string, err error) error {
 	var api *jetstream.APIError
-	final := errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, jetstream.ErrMsgAlreadyAckd) || errors.As(err, &api) && api.Code < 500 && api.Code != 404
+	final := errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, jetstream.ErrMsgAlreadyAckd) || errors.As(err, &api) && !momentary(api)
 	if final {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return fmt.Errorf("%s: %w: %w", what, ErrUnavailable, err)
+}
+
+// accountFull is the server's error for an account that may not store more, for now.
+const accountFull = 10002
+
+// momentary reports whether the server may do later what it refuses now: a part of it is missing, the same message is being stored already (409), or there
+// is more to be stored than it can take at once (429).
+func momentary(api *jetstream.APIError) bool {
+	switch api.Code {
+	case 404, 409, 429:
+		return true
+	}
+	return api.Code >= 500 || api.ErrorCode == accountFull
 }
 
 // within gives ctx the bus's timeout where it has no deadline of its own.

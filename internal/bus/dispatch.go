@@ -62,10 +62,10 @@ func (b *Bus) Dispatch(ctx context.Context, a runs.Assignment) (created bool, er
 // is in the stream stands. A server that does not answer is asked again until ctx ends.
 func (b *Bus) PublishVerdict(ctx context.Context, v runs.Verdict) (created bool, err error) {
 	what := fmt.Sprintf("publish verdict of %s at %s", v.Region, v.Minute.UTC().Format(time.RFC3339))
-	if err := checkVerdict(&v); err != nil {
+	if err := v.Check(); err != nil {
 		return false, fmt.Errorf("%s: %w", what, err)
 	}
-	body, err := json.Marshal(&v)
+	body, err := orders.EncodeVerdict(&v, b.nc.MaxPayload())
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", what, err)
 	}

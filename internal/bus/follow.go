@@ -211,6 +211,7 @@ type reader struct {
 	seen     uint64    // the last stream sequence handed over
 	created  time.Time // of the stream, to know it again
 	target   uint64    // the stream's last sequence when Follow began
+	short    int       // how often in a row the stream was shorter than what has been read of it
 	caughtUp bool
 }
 
@@ -221,6 +222,7 @@ const (
 	readerFetch  = 10 * time.Second
 	readerIdle   = 30 * time.Second // after which the server forgets a consumer that nobody reads
 	readerHealth = time.Second      // between the server's signs of life
+	shortLooks   = 10               // after which a replicated stream that is shorter than what was read of it is believed to be
 )
 
 // ErrRewound is in the error of Follow for a stream that is not the one that was read before, or has lost some of it.
@@ -297,7 +299,9 @@ func (r *reader) batch(ctx context.Context, consumer jetstream.Consumer, last ui
 		p.letters = append(p.letters, letter{msg, meta})
 		p.bytes += len(msg.Data())
 		if p.full() || r.reached(meta) || r.caughtUp && len(batch.Messages()) == 0 { // what is new does not wait for what has not come yet
-			r.send(ctx, f, p)
+			if !r.send(ctx, f, p) {
+				return last, ctx.Err()
+			}
 			p = &parcel{reader: r}
 		}
 	}
@@ -305,18 +309,21 @@ func (r *reader) batch(ctx context.Context, consumer jetstream.Consumer, last ui
 	return last, batch.Error()
 }
 
-// send hands on what has been read so far. What is cut off by the end of ctx is nobody's: it will be read again by whoever comes next.
-func (r *reader) send(ctx context.Context, f *flow, p *parcel) {
+// send hands on what has been read so far. What is cut off by the end of ctx is nobody's: it will be read again by whoever comes next. Then it returns
+// false, and nothing that stands behind it may be sent: its reader would believe that it has had everything up to there.
+func (r *reader) send(ctx context.Context, f *flow, p *parcel) bool {
 	if len(p.letters) == 0 {
-		return
+		return true
 	}
 	end := p.letters[len(p.letters)-1].meta
 	if r.reached(end) {
 		p.caughtUp, r.caughtUp = true, true
 	}
-	if f.send(ctx, p) {
-		r.seen = end.Sequence.Stream
+	if !f.send(ctx, p) {
+		return false
 	}
+	r.seen = end.Sequence.Stream
+	return true
 }
 
 // reached reports whether a message is the one with which the reader has caught up.
@@ -331,7 +338,11 @@ func (r *reader) recognise(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info := stream.CachedInfo()
+	return r.judge(stream.CachedInfo())
+}
+
+// judge compares a stream with what has been read of it.
+func (r *reader) judge(info *jetstream.StreamInfo) error {
 	if r.target == 0 {
 		r.target = info.State.LastSeq
 	}
@@ -341,10 +352,15 @@ func (r *reader) recognise(ctx context.Context) error {
 	case !info.Created.Equal(r.created):
 		return fmt.Errorf("%w: got one created %s, want %s", ErrRewound, info.Created, r.created)
 	case info.State.LastSeq < r.seen:
-		return fmt.Errorf("%w: got last sequence %d, want at least %d", ErrRewound, info.State.LastSeq, r.seen)
+		err := fmt.Errorf("got last sequence %d, want at least %d", info.State.LastSeq, r.seen)
+		if r.short++; info.Config.Replicas > 1 && r.short < shortLooks { // a new leader may not have read all of its log yet
+			return err
+		}
+		return fmt.Errorf("%w: %w", ErrRewound, err)
 	case r.seen > 0 && info.State.FirstSeq > r.seen+1:
 		r.bus.log.Error("messages were deleted before they were read: they are not in the books", "stream", r.stream, "read", r.seen, "first", info.State.FirstSeq)
 	}
+	r.short = 0
 	return nil
 }
 

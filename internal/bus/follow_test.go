@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"lastmile/internal/cachestate"
 	"lastmile/internal/runs"
@@ -376,5 +377,70 @@ func TestServerRestart(t *testing.T) {
 	}
 	if s := coordinator.Stats(); !s.Connected || s.Reconnects != 1 {
 		t.Errorf("got %+v, want connected again after one reconnect", s)
+	}
+}
+
+// Whoever stops reading remembers up to where it has read: what came before that must have been handed over, all of it.
+func TestFollowThatEndsLeavesNoGap(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	const stored = 1000
+	for _, err := range b.PublishResults(soon(t), samples(t, sampleBrowser, stored)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for stop := uint64(1); stop < stored; stop += 41 {
+		ctx, cancel := context.WithCancel(t.Context())
+		reached := make(chan struct{})
+		go func() { // somebody else, as in life: whoever reads goes on meanwhile
+			<-reached
+			cancel()
+		}()
+		var last uint64
+		err := b.Follow(ctx, []string{"us"}, nil, Handler{
+			Verdict: func(runs.Verdict, Meta) {},
+			Result: func(_ runs.Result, m Meta) {
+				if m.Sequence != last+1 {
+					t.Errorf("ended at %d: got sequence %d after %d, want no gap", stop, m.Sequence, last)
+				}
+				if last = m.Sequence; last == stop {
+					close(reached)
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// One of several servers that has just become the leader of a stream may show less of it than the one before did. One that is alone has what it has.
+func TestShortStreamIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	created := time.Unix(1_800_000_000, 0)
+	look := func(r *reader, last uint64, replicas int) error {
+		return r.judge(&jetstream.StreamInfo{
+			Created: created, Config: jetstream.StreamConfig{Replicas: replicas}, State: jetstream.StreamState{FirstSeq: 1, LastSeq: last},
+		})
+	}
+	r := &reader{seen: 10, created: created}
+	for round := range 2 {
+		for n := range shortLooks - 1 {
+			if err := look(r, 9, 3); err == nil || errors.Is(err, ErrRewound) {
+				t.Fatalf("round %d, look %d: got %v, want another look", round, n+1, err)
+			}
+		}
+		if round == 0 {
+			if err := look(r, 10, 3); err != nil {
+				t.Fatalf("whole again: got %v", err)
+			}
+		}
+	}
+	if err := look(r, 9, 3); !errors.Is(err, ErrRewound) {
+		t.Errorf("short for good: got %v, want it rewound", err)
+	}
+	if err := look(&reader{seen: 10, created: created}, 9, 1); !errors.Is(err, ErrRewound) {
+		t.Errorf("on one server: got %v, want it rewound", err)
 	}
 }

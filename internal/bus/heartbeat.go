@@ -18,7 +18,7 @@ const errorHeader = "Lastmile-Error"
 func (b *Bus) Heartbeat(ctx context.Context, h runs.Heartbeat) (runs.HeartbeatReply, error) {
 	var reply runs.HeartbeatReply
 	what := "send heartbeat"
-	if err := checkHeartbeat(&h); err != nil {
+	if err := h.Check(); err != nil {
 		return reply, fmt.Errorf("%s: %w", what, err)
 	}
 	body, err := json.Marshal(&h)

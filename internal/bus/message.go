@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -89,33 +88,12 @@ func checkName(what, name string) error {
 	return nil
 }
 
-// The check functions hold for what we send as well as for what we receive.
-
+// checkResult holds for what we send as well as for what we receive.
 func checkResult(r *runs.Result) error {
 	if err := r.Check(); err != nil {
 		return err
 	}
 	return checkName("probe", r.Probe)
-}
-
-func checkVerdict(v *runs.Verdict) error {
-	if err := checkName("region", v.Region); err != nil {
-		return err
-	}
-	if !v.Minute.Equal(v.Minute.Truncate(time.Minute)) || v.Minute.Unix() <= 0 {
-		return fmt.Errorf("got minute %s, want a whole one", v.Minute)
-	}
-	return v.Check()
-}
-
-func checkHeartbeat(h *runs.Heartbeat) error {
-	if h.Schema != runs.Schema {
-		return fmt.Errorf("got schema %d, want %d", h.Schema, runs.Schema)
-	}
-	if err := checkName("region", h.Region); err != nil {
-		return err
-	}
-	return checkName("probe", h.Probe)
 }
 
 // The decode functions turn a message into what it claims to be, or say what is wrong with it. A body that does not belong to
@@ -141,11 +119,11 @@ func decodeResultIn(space *resultjson.Space, subject string, header nats.Header,
 }
 
 func decodeVerdict(subject string, body []byte) (runs.Verdict, error) {
-	return decode(subject, body, checkVerdict, verdictSubject)
+	return decode(subject, orders.UnpackVerdict(body), (*runs.Verdict).Check, verdictSubject)
 }
 
 func decodeHeartbeat(subject string, body []byte) (runs.Heartbeat, error) {
-	return decode(subject, body, checkHeartbeat, heartbeatSubject)
+	return decode(subject, body, (*runs.Heartbeat).Check, heartbeatSubject)
 }
 
 func decode[T any](subject string, body []byte, check func(*T) error, subjectOf func(*T) string) (T, error) {

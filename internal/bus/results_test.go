@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"lastmile/internal/runs"
 )
 
@@ -122,5 +124,26 @@ func TestLentResultsAreWhole(t *testing.T) {
 	})
 	if err != nil || len(want) > 0 {
 		t.Errorf("got %v, and nothing of %d results", err, len(want))
+	}
+}
+
+// What the hub cannot do now is no fault of the message: a result that was set aside for it would be missing in the books.
+func TestFaultsOfTheMomentAreNotFinal(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[jetstream.ErrorCode]struct {
+		status      int
+		unavailable bool
+	}{
+		10158: {409, true},  // a repeat of a result that is still being stored
+		10167: {429, true},  // more than the stream can take at once
+		10002: {400, true},  // the account is full
+		10077: {503, true},  // the stream is full
+		10059: {404, true},  // there is no such stream yet
+		10054: {400, false}, // larger than the stream takes
+	} {
+		err := fault("publish", &jetstream.APIError{Code: want.status, ErrorCode: code})
+		if got := errors.Is(err, ErrUnavailable); got != want.unavailable {
+			t.Errorf("error %d: got unavailable=%v, want %v", code, got, want.unavailable)
+		}
 	}
 }

@@ -23,20 +23,21 @@ func (b *Bus) EnsureStreams(ctx context.Context, regions []string) error {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 	}
-	replicas, err := layout.Replicas(ctx, b.js, b.opts.Replicas)
+	js := layout.Lenient(b.log, b.js)
+	replicas, err := layout.Replicas(ctx, js, b.opts.Replicas)
 	if err != nil {
 		return fault(what, err)
 	}
-	if err := layout.Ensure(ctx, b.js, regions, layout.Options{ResultsBytes: b.opts.ResultsBytes, Replicas: replicas}); err != nil {
+	if err := layout.Ensure(ctx, js, regions, layout.Options{ResultsBytes: b.opts.ResultsBytes, Replicas: replicas}); err != nil {
 		return fault(what, err)
 	}
-	if err := relay.Ensure(ctx, b.js, regions, replicas); err != nil {
+	if err := relay.Ensure(ctx, js, regions, replicas); err != nil {
 		return fault("ensure tokens", err)
 	}
-	if err := plans.Ensure(ctx, b.js, replicas); err != nil {
+	if err := plans.Ensure(ctx, js, replicas); err != nil {
 		return fault("ensure plans", err)
 	}
-	if err := lease.Ensure(ctx, b.js, replicas); err != nil {
+	if err := lease.Ensure(ctx, js, replicas); err != nil {
 		return fault("ensure lease", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package exposition
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"syscall"
 	"testing"
@@ -49,7 +50,7 @@ func benchmarkWrite(b *testing.B, combinations int) {
 	got := series(b, text)
 	want(b, got, map[string]float64{"lastmile_series_dropped_total": 0})
 	count, size := len(got), len(text)
-	got, text = nil, ""
+	clear(got)
 	within := peak{}
 	c.WritePrometheus(&within)
 	spent := processorTime(b)
@@ -117,13 +118,14 @@ func BenchmarkScrape(b *testing.B) {
 	books.Define(scenarios)
 	r := result(runs.StatePassed, time.Second)
 	r.Requests, r.Steps = nil, nil
+	random := rand.New(rand.NewPCG(1, 2)) // what is sorted must not be in a pattern: durations are not
 	for i := range scenarios {
 		for _, c := range scenarios[i].Combinations() {
 			r.Scenario, r.Region, r.Network = c.Scenario, c.Region, c.Network
 			slot := at.Add(-minutes * time.Minute)
-			for minute := range minutes {
+			for range minutes {
 				slot = scenarios[i].Timetable().Next(c, slot)
-				r.Slot, r.RunID, r.DurationMS = slot, "", float64(500+(minute*7919)%1000)
+				r.Slot, r.RunID, r.DurationMS = slot, "", 500+1000*random.Float64()
 				books.Result(r, true)
 			}
 		}

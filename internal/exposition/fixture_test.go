@@ -111,7 +111,7 @@ func fixedSources(grow bool) CoordinatorSources {
 		},
 		DispatchFailures:  func() int64 { return 3 },
 		HeartbeatsRefused: func() int64 { return 0 },
-		Health:            func() CoordinatorHealth { return fixedHealth() },
+		Health:            fixedHealth,
 		Networks:          netprofile.Presets(),
 	}
 }
@@ -193,7 +193,7 @@ func fixedProbe() *Probe {
 			Results: map[runs.State]int64{runs.StatePassed: 7, runs.StateFailed: 1}, Taken: 9, Expired: 1, Rejected: 2, Repeated: 3,
 			Running: 1, Slots: 4, Spooled: 5, SpoolCorrupt: 6, SpoolErrors: 7, HubConnected: true, Reconnects: 8,
 			ArtefactBytes: 1 << 20, ArtefactFiles: 11, ArtefactsDropped: 12, ArtefactsExpired: 13, ArtefactErrors: 14,
-			SpoolBytes: 1 << 16, SpoolLimit: 1 << 30, SpoolShed: 15, Autonomous: true, AutonomousRuns: 16, Peers: 2, Fenced: 17, ClockCorrected: true,
+			SpoolBytes: 1 << 16, SpoolLimit: 1 << 30, SpoolFull: true, SpoolShed: 15, SpoolResent: 18, Autonomous: true, AutonomousRuns: 16, AutonomousMissed: 19, Peers: 2, Fenced: 17, ClockCorrected: true,
 			BoundCores: 1, BusyCores: 1.25, Waiting: 2, Refused: 3,
 			LastHeartbeat: at.Add(250 * time.Millisecond), ClockOffset: -1500 * time.Microsecond, ClockError: 300 * time.Microsecond, BrowserAvailable: true,
 		}

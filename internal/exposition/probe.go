@@ -35,9 +35,12 @@ type ProbeStats struct {
 	Waiting                            int     // runs that wait for room on this machine
 	Refused                            int64   // runs that found none in time
 	SpoolBytes, SpoolLimit             int64   // on disk, and at most; a limit of 0 = none
-	SpoolShed                          int64   // artefacts deleted from the spool to make room for results
+	SpoolFull                          bool    // it takes no more runs: its limit is reached, or its disk is full
+	SpoolShed                          int64   // artefacts deleted to make room for results
+	SpoolResent                        int64   // results sent again to a hub that had lost them
 	Autonomous                         bool    // it orders its own runs, from the last plan that it was given
 	AutonomousRuns                     int64   // that it ordered itself
+	AutonomousMissed                   int64   // that were its turn and found no free place in time
 	Peers                              int     // other probes of the region that it hears from
 	Fenced                             int64   // assignments of a term that is over
 	ClockCorrected                     bool    // it goes by the coordinator's clock, as far as it knows that
@@ -84,9 +87,12 @@ func (s *sheet) worker(from *ProbeSources, stats ProbeStats) {
 	s.int("lastmile_worker_spool_errors_total", l, stats.SpoolErrors)
 	s.int("lastmile_worker_spool_bytes", l, stats.SpoolBytes)
 	s.int("lastmile_worker_spool_limit_bytes", l, stats.SpoolLimit)
+	s.bool("lastmile_worker_spool_full", l, stats.SpoolFull)
 	s.int("lastmile_worker_spool_shed_total", l, stats.SpoolShed)
+	s.int("lastmile_worker_spool_resent_total", l, stats.SpoolResent)
 	s.bool("lastmile_worker_autonomous", l, stats.Autonomous)
 	s.int("lastmile_worker_autonomous_runs_total", l, stats.AutonomousRuns)
+	s.int("lastmile_worker_autonomous_missed_total", l, stats.AutonomousMissed)
 	s.int("lastmile_worker_peers", l, int64(stats.Peers))
 	s.int("lastmile_worker_fenced_total", l, stats.Fenced)
 	s.bool("lastmile_worker_hub_connected", l, stats.HubConnected)

@@ -18,7 +18,10 @@ func resultsAgain(t *testing.T) {
 	time.Sleep(20 * time.Second)
 	f.awaitMeasured(f.regions()...)
 	before := f.auditUntil(f.past())
-	repeated := f.repeatResults(1<<20, 1)
+	repeated, err := f.repeatResults(1<<20, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	f.awaitMeasured(f.regions()...)
 	down := f.fault("kill -9 of the coordinator", "")
 	f.coordinators[0].kill()
@@ -40,29 +43,29 @@ func resultsAgain(t *testing.T) {
 	}
 }
 
-// repeatResults stores the last results of each region once more, at most limit of them, in an order that follows from the seed, and returns how many.
-func (f *fleet) repeatResults(limit int, seed uint64) int {
-	f.t.Helper()
+// repeatResults stores the last results of each region once more, at most limit of them, in an order that follows from the seed, and returns how
+// many. An error is the hub's.
+func (f *fleet) repeatResults(limit int, seed uint64) (int, error) {
 	conn, err := nats.Connect(f.hubURLs())
 	if err != nil {
-		f.t.Fatal(err)
+		return 0, err
 	}
 	defer conn.Close()
 	js, err := jetstream.New(conn)
 	if err != nil {
-		f.t.Fatal(err)
+		return 0, err
 	}
 	var all []*nats.Msg
 	for _, region := range f.regions() {
 		stream, err := js.Stream(f.t.Context(), "RESULTS_"+region)
 		if err != nil {
-			f.t.Fatal(err)
+			return 0, err
 		}
 		state := stream.CachedInfo().State
 		for sequence := max(state.FirstSeq, state.LastSeq-min(state.LastSeq, uint64(limit))+1); sequence <= state.LastSeq; sequence++ {
 			stored, err := stream.GetMsg(f.t.Context(), sequence)
 			if err != nil {
-				f.t.Fatal(err)
+				return 0, err
 			}
 			msg := nats.NewMsg(stored.Subject)
 			msg.Data = stored.Data
@@ -78,10 +81,10 @@ func (f *fleet) repeatResults(limit int, seed uint64) int {
 	random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	for _, msg := range all {
 		if _, err := js.PublishMsg(f.t.Context(), msg); err != nil {
-			f.t.Fatal(err)
+			return 0, err
 		}
 	}
-	return len(all)
+	return len(all), nil
 }
 
 // startsFirst starts coordinator and probes before there is a hub that can keep streams: first none at all, then two thirds of a cluster come late,

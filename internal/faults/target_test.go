@@ -69,14 +69,3 @@ func (g *target) times(id runs.ID) []time.Time {
 	defer g.mu.Unlock()
 	return g.asked[id]
 }
-
-// ids lists the runs that asked.
-func (g *target) ids() []runs.ID {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	out := make([]runs.ID, 0, len(g.asked))
-	for id := range g.asked {
-		out = append(out, id)
-	}
-	return out
-}

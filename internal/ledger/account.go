@@ -256,12 +256,12 @@ func (a *account) follows(at int64) bool {
 	return at > a.reached && a.definition != nil && a.definition.schedule.Next(a.combination, timeOf(at-1)).Equal(timeOf(at))
 }
 
-// durations returns the successful runs' durations since a time, in no order worth the name.
-func (a *account) durations(since time.Time) []time.Duration {
+// durations adds the successful runs' durations since a time to out, in no order worth the name.
+func (a *account) durations(since time.Time, out []time.Duration) []time.Duration {
 	if a.samples == 0 {
-		return nil
+		return out
 	}
-	return a.slots.Durations(since.Unix(), make([]time.Duration, 0, a.samples))
+	return a.slots.Durations(since.Unix(), out)
 }
 
 // pendingIn counts the slots without an end in the window up to now.

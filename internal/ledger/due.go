@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -129,12 +130,22 @@ func (r *region) closeOne(minute int64) {
 	}
 }
 
-// verdicts lists what is to be closed of the minutes before limit: their slots that are pending, by minute.
+// maxClosing is about how many slots of a region are closed at once. After a day without a coordinator there are millions: to list all of them would
+// take gigabytes, and hold up all else for as long.
+const maxClosing = 50_000
+
+// verdicts lists what is to be closed of the minutes before limit: their slots that are pending, by minute. Where they are too many, it is the oldest
+// minutes; the others are for the next time.
 func (r *region) verdicts(name string, limit int64, witness Witness) (out []runs.Verdict) {
-	for minute, list := range r.due {
+	closing := 0
+	for _, minute := range slices.Sorted(maps.Keys(r.due)) {
 		if minute >= limit {
-			continue
+			break
 		}
+		if closing >= maxClosing { // those that are late are closed with the last minute, which would close this one too
+			return out
+		}
+		list := r.due[minute]
 		v := runs.Verdict{Schema: runs.Schema, Region: name, Minute: timeOf(minute * 60)}
 		kept := list[:0]
 		for _, w := range list {
@@ -152,6 +163,7 @@ func (r *region) verdicts(name string, limit int64, witness Witness) (out []runs
 			continue
 		}
 		r.due[minute] = kept
+		closing += len(v.Slots)
 		out = append(out, v)
 	}
 	if late := r.lateVerdicts(limit, witness); len(late) > 0 {

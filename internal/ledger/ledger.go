@@ -85,13 +85,14 @@ func (l *Ledger) Plan(c scenario.Combination, slot, deadline time.Time) {
 	a.plan(at, end)
 }
 
-// Rest is for a coordinator that no longer leads. What it planned and is not due yet is dropped: whoever leads next plans it, and this
+// Rest is for a coordinator that no longer leads at now. What it planned and is not due yet is dropped: whoever leads next plans it, and this
 // ledger hears of it through results and verdicts, as one does that reads the streams back. Slots that are due stay pending until then:
 // what was planned never shrinks. From here on until Plan is called again every result is of an earlier life's plan.
-func (l *Ledger) Rest() {
+func (l *Ledger) Rest(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.all {
+		a.arrive(now)
 		a.ahead, a.planned, a.reached = nil, never, never
 	}
 }
@@ -196,6 +197,18 @@ func (l *Ledger) First(c scenario.Combination) (slot time.Time, ok bool) {
 	return timeOf(at), true
 }
 
+// Ended reports whether a slot is in the books and has come to its end.
+func (l *Ledger) Ended(c scenario.Combination, slot time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, ok := l.accounts[c]
+	if !ok {
+		return false
+	}
+	r, ok := a.slots.Find(slot.Unix())
+	return ok && r.Cell().State() != slots.Pending
+}
+
 // Pending counts the slots that have no end yet, those that are not due yet included.
 func (l *Ledger) Pending() int64 {
 	l.mu.Lock()
@@ -215,7 +228,7 @@ type Witness interface {
 }
 
 // Closable returns the verdicts that are due at now: one for each region and minute that ended at least grace ago, in which
-// deadlines fell. All slots with a deadline up to then must have been planned. A slot that came too late for its own minute's
+// deadlines fell; the oldest ones where there are very many. All slots with a deadline up to then must have been planned. A slot that came too late for its own minute's
 // verdict is closed with the last minute that is due. The caller writes them to the stream; the ledger follows when they come back, so that what it says is
 // always what a rebuilt ledger would say.
 func (l *Ledger) Closable(now time.Time, grace time.Duration, w Witness) []runs.Verdict {

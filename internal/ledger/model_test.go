@@ -199,7 +199,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 		"step down": func(*rapid.T) {
 			if n := m.node(); n.leads {
 				n.leads = false
-				n.ledger.Rest()
+				n.ledger.Rest(m.now)
 				n.planned = map[scenario.Combination]int{}
 			}
 		},

@@ -130,12 +130,61 @@ func TestSlotsFromATimeOnWithTheirCauses(t *testing.T) {
 	}
 }
 
+// After a long absence what is to be closed is listed by and by, the oldest minutes first, and nothing is left over.
+func TestManyMinutesToClose(t *testing.T) {
+	l := defined(t)
+	const n = maxClosing + 1000
+	for i := range n {
+		at := start.Add(time.Duration(i) * time.Second)
+		l.Plan(shop, at, at.Add(time.Second))
+	}
+	now, turns, closed := start.Add((n+120)*time.Second), 0, 0
+	var last time.Time
+	for {
+		verdicts := l.Closable(now, 0, lost{})
+		if len(verdicts) == 0 {
+			break
+		}
+		listed := 0
+		for _, v := range verdicts {
+			if !v.Minute.After(last) {
+				t.Fatalf("turn %d: got minute %s after %s, want them ascending", turns, v.Minute, last)
+			}
+			last = v.Minute
+			listed += len(v.Slots)
+			l.Verdict(&v)
+		}
+		if listed > maxClosing+60 {
+			t.Errorf("turn %d: got %d slots, want about %d at most", turns, listed, maxClosing)
+		}
+		closed += listed
+		turns++
+	}
+	if a := l.Accounts(now)[0]; closed != n || turns != 2 || a.Counts[runs.StateMissing] != n || l.Pending() != 0 {
+		t.Errorf("got %d slots closed in %d turns, %v and %d open, want all %d in 2, and none", closed, turns, a.Counts, l.Pending(), n)
+	}
+}
+
+func TestEnded(t *testing.T) {
+	l := defined(t)
+	plan(l, 3)
+	l.Result(result(0, runs.StateFailed), false)
+	l.Accounts(slotAt(1)) // the third one is not due
+	for n, want := range []bool{true, false, false, false} {
+		if got := l.Ended(shop, slotAt(n)); got != want {
+			t.Errorf("slot %d: got ended=%t, want %t", n, got, want)
+		}
+	}
+	if l.Ended(scenario.Combination{Scenario: "nobody"}, slotAt(0)) {
+		t.Error("unknown combination: got a slot that has ended, want none")
+	}
+}
+
 // A coordinator steps down with slots that it planned, and leads again later. Another one has led meanwhile.
 func TestALeaderThatRestsAndLeadsAgain(t *testing.T) {
 	l := defined(t)
 	plan(l, 6)
-	l.Accounts(slotAt(2)) // three of them are due
-	l.Rest()
+	l.Rest(slotAt(2)) // three of them are due, and nobody has looked since
 	if a := l.Accounts(slotAt(9))[0]; a.Counts[runs.StatePending] != 3 || a.Entered[runs.StatePending] != 3 || l.Pending() != 3 {
 		t.Fatalf("got %v, want the slots that were due, and no others", a.Counts)
 	}

@@ -18,8 +18,9 @@ func (l *Ledger) Accounts(now time.Time) []runs.Account {
 	all := slices.Clone(l.all)
 	l.mu.Unlock()
 	accounts := make([]runs.Account, 0, len(all))
+	var work sorting
 	for _, a := range all {
-		accounts = append(accounts, l.row(a, now))
+		accounts = append(accounts, l.row(a, now, &work))
 	}
 	slices.SortFunc(accounts, func(a, b runs.Account) int {
 		if c := compare(a.Scenario, b.Scenario); c != 0 {
@@ -34,19 +35,23 @@ func (l *Ledger) Accounts(now time.Time) []runs.Account {
 }
 
 // row returns the books of one combination. Sorting durations is most of its work, and needs no lock.
-func (l *Ledger) row(a *account, now time.Time) runs.Account {
+func (l *Ledger) row(a *account, now time.Time, work *sorting) runs.Account {
 	windows := runs.LatencyWindows()
-	durations := make([][]time.Duration, len(windows))
+	ends := make([]int, len(windows)) // of their durations, which lie one behind the other
+	work.values = work.values[:0]
 	l.mu.Lock()
 	a.arrive(now)
 	row := a.row(now)
 	for i, window := range windows {
-		durations[i] = a.durations(now.Add(-window))
+		work.values = a.durations(now.Add(-window), work.values)
+		ends[i] = len(work.values)
 	}
 	l.mu.Unlock()
+	from := 0
 	for i, window := range windows {
-		sorted := durations[i]
-		slices.Sort(sorted)
+		sorted := work.values[from:ends[i]]
+		from = ends[i]
+		work.sort(sorted)
 		row.Latency[window] = runs.Latency{P50: slo.QuantileSorted(sorted, 0.5), P95: slo.QuantileSorted(sorted, 0.95)}
 	}
 	return row

@@ -33,7 +33,7 @@ func (v *Verdict) Check() error {
 	if !scenario.ValidName(v.Region) {
 		return fmt.Errorf("check verdict: got region %.100q, want a label", v.Region)
 	}
-	if v.Minute.IsZero() || !v.Minute.Equal(v.Minute.Truncate(time.Minute)) {
+	if v.Minute.Unix() <= 0 || !v.Minute.Equal(v.Minute.Truncate(time.Minute)) {
 		return fmt.Errorf("check verdict of %s: got minute %s, want a whole minute", v.Region, v.Minute)
 	}
 	for _, s := range v.Slots {
@@ -74,12 +74,26 @@ type Heartbeat struct {
 	SpoolBytes int64    `json:"spool_bytes,omitempty"` // what its spool takes on disk
 }
 
+// Check reports what makes a heartbeat that came over the bus unusable.
+func (h *Heartbeat) Check() error {
+	if h.Schema != Schema {
+		return fmt.Errorf("check heartbeat: got schema %d, want %d", h.Schema, Schema)
+	}
+	if !scenario.ValidName(h.Region) || !scenario.ValidName(h.Probe) {
+		return fmt.Errorf("check heartbeat: got region %.100q and probe %.100q, want labels", h.Region, h.Probe)
+	}
+	return nil
+}
+
 // HeartbeatReply is the coordinator's answer.
 type HeartbeatReply struct {
 	ReceivedAt time.Time `json:"received_at"`       // by the coordinator's clock
 	Refused    string    `json:"refused,omitempty"` // why the probe gets no runs; empty = it is welcome
 	Term       uint64    `json:"term,omitempty"`    // of the coordinator's leadership: see Assignment
 	Plan       string    `json:"plan,omitempty"`    // revision of the region's plan, to be fetched where the probe has another
+
+	// ResendBefore is when the hub began to store the region's results: what it acknowledged before it has lost. Zero = not known.
+	ResendBefore time.Time `json:"resend_before,omitzero"`
 }
 
 // ProbeStatus is one probe as its last heartbeat showed it.

@@ -66,10 +66,17 @@ func (b *broken) read(path string) ([]byte, error) {
 }
 
 func (b *broken) rename(from, to string) error {
-	if b.call == "rename" {
+	if strings.HasPrefix(b.call, "rename") {
 		return b.err
 	}
 	return b.disk.rename(from, to)
+}
+
+func (b *broken) remove(path string) error {
+	if b.call == "rename and remove" {
+		return b.err
+	}
+	return b.disk.remove(path)
 }
 
 func (b *broken) create(path string) (file, error) {
@@ -115,6 +122,12 @@ func TestDiskErrors(t *testing.T) {
 	}
 	if st := s.Stats(); st.Sent != 0 || st.Pending != 0 {
 		t.Errorf("got %+v, want nothing sent that is there", st)
+	}
+	d.call = ""
+	put(t, s, result("a", 1))
+	d.call = "rename and remove"
+	if err := s.Remove(result("a", 1).RunID); !errors.Is(err, syscall.EIO) || s.Pending() != 0 {
+		t.Errorf("got %v and %d pending, want the disk's error, and a result that is at the hub not sent over and over", err, s.Pending())
 	}
 	d.call = ""
 	put(t, s, result("a", 2), result("a", 3))

@@ -142,7 +142,7 @@ func (machine) free(folder string) (int64, error) {
 	if err := syscall.Statfs(folder, &st); err != nil {
 		return 0, fmt.Errorf("look for room on the disk of %s: %w", folder, err)
 	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
+	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // makeFolder makes a folder and those above it, and makes them last: a synced file in a folder whose own name is not synced can be gone

@@ -63,7 +63,7 @@ func victim(dir string, first int64) error {
 			}
 		}
 		if n%7 == 0 {
-			if _, err := s.Resend(time.Now().Add(-time.Millisecond)); err != nil {
+			if _, err := s.Resend(time.Now().Add(time.Millisecond)); err != nil {
 				return err
 			}
 		}

@@ -61,7 +61,7 @@ func play(s *Spool, p *promises) error {
 		return s.Release(id)
 	}
 	resend := func() error {
-		_, err := s.Resend(time.Time{})
+		_, err := s.Resend(time.Now().Add(time.Hour))
 		for id := range s.results.byID {
 			p.stored[id] = true
 		}
@@ -239,7 +239,7 @@ func TestOrderOfCalls(t *testing.T) {
 		{"claim", func() error { return s.Claim(assignment("a", 1)) }, "create claims/ID.json.tmp, write claims/ID.json.tmp, fsync claims/ID.json.tmp, rename claims/ID.json.tmp claims/ID.json, sync claims"},
 		{"put", func() error { return s.Put(result("a", 1)) }, "create results/ID.json.tmp, write results/ID.json.tmp, fsync results/ID.json.tmp, rename results/ID.json.tmp results/ID.json, sync results, remove claims/ID.json"},
 		{"remove", func() error { return s.Remove(id) }, "rename results/ID.json sent/ID.json"},
-		{"resend", func() error { _, err := s.Resend(time.Time{}); return err }, "rename sent/ID.json results/ID.json, sync results, sync sent"},
+		{"resend", func() error { _, err := s.Resend(time.Now().Add(time.Hour)); return err }, "rename sent/ID.json results/ID.json, sync results, sync sent"},
 	} {
 		d.log = nil
 		if err := step.call(); err != nil {

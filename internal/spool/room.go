@@ -251,8 +251,7 @@ func (s *Spool) fillReserve() error {
 			continue
 		}
 		if err := writeFully(s.disk, path, body, false); err != nil {
-			s.disk.remove(path)
-			return err
+			return errors.Join(err, s.disk.remove(path))
 		}
 		s.room.pieces = append(s.room.pieces, path)
 	}
@@ -281,7 +280,7 @@ func writeFile(d disk, path string, body []byte) error {
 		err = d.rename(temp, path)
 	}
 	if err != nil {
-		d.remove(temp) // on a full disk, gives back what it took
+		_ = d.remove(temp) // on a full disk, gives back what it took; the error is the first one
 		return err
 	}
 	faultpoint.Reached(faultpoint.FileRenamed)

@@ -75,12 +75,12 @@ func (s *Spool) dropSent(first func() bool) {
 	}
 }
 
-// Resend lets the results wait again that were acknowledged at a time or later and are still there, and returns how many: for a hub that
-// lost what it had acknowledged. They are pending when it returns, even if power fails. Where one cannot be moved the others are, and the
+// Resend lets the results wait again that were acknowledged before a time and are still there, and returns how many: for a hub that has
+// lost what it acknowledged until then. They are pending when it returns, even if power fails. Where one cannot be moved the others are, and the
 // error says so.
-func (s *Spool) Resend(since time.Time) (n int, err error) {
+func (s *Spool) Resend(before time.Time) (n int, err error) {
 	s.mu.Lock()
-	taken := s.sent.take(func(one sent) bool { return !one.at.Before(since) })
+	taken := s.sent.take(func(one sent) bool { return one.at.Before(before) })
 	s.mu.Unlock()
 	var errs []error
 	for _, one := range taken {

@@ -8,7 +8,7 @@ import (
 	"lastmile/internal/runs"
 )
 
-// A hub that lost its disk gets again what it acknowledged since; over restarts, and no longer than for a day.
+// A hub that lost its disk gets again what it acknowledged before; over restarts, and no longer than for a day.
 func TestResend(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -21,7 +21,7 @@ func TestResend(t *testing.T) {
 			return s
 		}
 		s := restart()
-		var noon time.Time
+		var noon time.Time // by when the first three were acknowledged
 		for n := int64(1); n <= 6; n++ {
 			put(t, s, result("a", n))
 			if err := s.Remove(result("a", n).RunID); err != nil {
@@ -40,16 +40,19 @@ func TestResend(t *testing.T) {
 			t.Errorf("got %+v after a restart, want the same", st)
 		}
 		if n, err := s.Resend(noon); n != 3 || err != nil {
-			t.Errorf("got %d, %v, want the 3 that were acknowledged after noon", n, err)
+			t.Errorf("got %d, %v, want the 3 that were acknowledged before noon", n, err)
 		}
-		again := []runs.ID{result("a", 4).RunID, result("a", 5).RunID, result("a", 6).RunID}
+		again := []runs.ID{result("a", 1).RunID, result("a", 2).RunID, result("a", 3).RunID}
 		if st := s.Stats(); st.Pending != 3 || st.Sent != 3 || st.Resent != 3 || st.Bytes != 3*block {
 			t.Errorf("got %+v, want 3 waiting again", st)
 		}
 		s = restart()
 		wantIDs(t, drain(t, s), again...)
+		if n, err := s.Resend(noon); n != 0 || err != nil {
+			t.Errorf("got %d, %v, want nothing sent for the same time again", n, err)
+		}
 		put(t, s, result("a", 1)) // the same run again has one file, not two
-		if n, err := s.Resend(time.Time{}); n != 5 || err != nil || s.Pending() != 6 {
+		if n, err := s.Resend(time.Now().Add(time.Hour)); n != 5 || err != nil || s.Pending() != 6 {
 			t.Errorf("got %d, %v and %d pending, want the other 5", n, err, s.Pending())
 		}
 		if drained := drain(t, s); len(drained) != 6 {
@@ -93,7 +96,7 @@ func TestSentIsBounded(t *testing.T) {
 		}
 		s.Close()
 		again := open(t, dir)
-		if n, err := again.Resend(time.Time{}); n != test.want || err != nil {
+		if n, err := again.Resend(time.Now().Add(time.Hour)); n != test.want || err != nil {
 			t.Errorf("got %d, %v, want %d", n, err, test.want)
 		}
 		want := []runs.ID{result("a", 4).RunID, result("a", 5).RunID}

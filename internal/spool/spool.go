@@ -384,16 +384,16 @@ func (s *Spool) Remove(id runs.ID) error {
 	}
 	now := time.Now()
 	shelved, err := s.shelve(id, now)
-	if err != nil {
-		return fmt.Errorf("remove result %s: %w", id, err)
-	}
 	s.mu.Lock()
-	s.results.remove(id)
+	s.results.remove(id) // even where the disk refuses, or it would be sent over and over; the next start finds it, and that is a repeat
 	if shelved {
 		s.sent.add(sent{id: id, at: now, size: size})
 	}
 	s.mu.Unlock()
 	s.trim(now)
+	if err != nil {
+		return fmt.Errorf("remove result %s: %w", id, err)
+	}
 	return nil
 }
 

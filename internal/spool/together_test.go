@@ -51,7 +51,7 @@ func TestTogether(t *testing.T) {
 			case 0:
 				s.SetAside(r.RunID, errHeld)
 			case 1:
-				if _, err := s.Resend(time.Now().Add(-time.Second)); err != nil {
+				if _, err := s.Resend(time.Now().Add(time.Second)); err != nil {
 					t.Error(err)
 				}
 			default:

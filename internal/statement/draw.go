@@ -20,6 +20,7 @@ type drawing struct {
 const (
 	enteringTime    = 10 * time.Second // a slot that is due is in the books by then
 	closingTime     = 15 * time.Second // a minute that may be closed has been closed by then
+	leavingTime     = time.Minute      // a slot that was kept for the longest time has left the books by then
 	unknownDeadline = 15 * time.Minute // of a slot whose scenario is no longer defined
 )
 
@@ -69,6 +70,9 @@ func (d *drawing) unbooked(records []runs.SlotRecord, first time.Time) (out []ti
 		booked[records[i].Slot.Unix()] = true
 	}
 	from := d.since.Add(-time.Second)
+	if kept := d.source.Now.Add(leavingTime - time.Duration(Longest)); kept.After(from) {
+		from = kept
+	}
 	if first.After(from) {
 		from = first
 	}

@@ -214,6 +214,38 @@ func TestSlotsThatWereNeverEntered(t *testing.T) {
 	}
 }
 
+// Single slots leave the books after a while, also while a statement of that while is drawn.
+func TestSlotsThatHaveJustLeftTheBooks(t *testing.T) {
+	source := fixed(t)
+	books := source.Books.(fakeBooks)
+	books[us] = minutes(t, us, 72*60, nil)
+	records := books[us]
+	source.Books = leaving{books, records[0].Slot.Add(time.Second)}
+	source.Now = records[0].Slot.Add(time.Duration(Longest) + time.Second/2)
+	q := query()
+	q.Since, q.Region = Longest, "us"
+	if s, err := Draw(source, q); err != nil || s.Within.Unbooked != 0 || s.Within.Planned != 72*60-1 {
+		t.Errorf("got %+v, %v, want all slots but the one that has left, and none that was never there", s.Within, err)
+	}
+}
+
+// leaving are books out of which the slots before a time have gone.
+type leaving struct {
+	fakeBooks
+	before time.Time
+}
+
+func (b leaving) Slots(c scenario.Combination, since time.Time) []runs.SlotRecord {
+	if since.Before(b.before) {
+		since = b.before
+	}
+	return b.fakeBooks.Slots(c, since)
+}
+
+func (b leaving) First(c scenario.Combination) (time.Time, bool) {
+	return b.before.Add(-time.Hour), true
+}
+
 func TestLimitKeepsTheNewest(t *testing.T) {
 	all := map[int]runs.SlotRecord{}
 	for i := range 600 {
@@ -328,7 +360,7 @@ func TestRefusals(t *testing.T) {
 		{query: "", status: 400, want: problem{Error: `scenario: got "", want a name`, Want: "a name"}},
 		{query: "scenario=a/b", status: 400, want: problem{Error: `scenario: got "a/b", want a name`, Got: "a/b", Want: "a name"}},
 		{query: "scenario=a&scenario=b", status: 400, want: problem{Error: `scenario: got "a, b", want one value`, Got: "a, b", Want: "one value"}},
-		{query: "scenario=a&sinse=1h", status: 400, want: problem{Error: `parameter: got "sinse", want one of scenario, region, network, since, fold, limit`, Got: "sinse", Want: "one of scenario, region, network, since, fold, limit"}},
+		{query: "scenario=a&after=1h", status: 400, want: problem{Error: `parameter: got "after", want one of scenario, region, network, since, fold, limit`, Got: "after", Want: "one of scenario, region, network, since, fold, limit"}},
 		{query: "scenario=a&since=4d", status: 400, want: problem{Error: `since: got "4d", want 1m to 3d, such as 30m, 24h, 3d: single slots are kept that long`, Got: "4d", Want: "1m to 3d, such as 30m, 24h, 3d: single slots are kept that long"}},
 		{query: "scenario=a&limit=0", status: 400, want: problem{Error: `limit: got "0", want 1 to 20000`, Got: "0", Want: "1 to 20000"}},
 		{query: "scenario=a&fold=yes", status: 400, want: problem{Error: `fold: got "yes", want true or false`, Got: "yes", Want: "true or false"}},

@@ -110,7 +110,7 @@ func (w *Worker) next(ctx context.Context, p *place, pool string, wait time.Dura
 
 // handBack leaves a job to another place, or another probe.
 func (w *Worker) handBack(ctx context.Context, job *bus.Job) {
-	if err := job.Nak(ctx); err != nil { // then it comes again after its ack wait
+	if err := job.Nak(context.WithoutCancel(ctx)); err != nil { // then it comes again after its ack wait
 		w.log.Debug("job not handed back", "run_id", job.Assignment.RunID, "err", err)
 	}
 }
@@ -139,10 +139,10 @@ func (w *Worker) Offer(a runs.Assignment) bool {
 // Has reports whether the run is under way here, was, or is on disk here.
 func (w *Worker) Has(id runs.ID) bool { return w.knows(id) || w.spool.Holds(id) }
 
-// The bounds of what siblings are told.
+// The bounds of what siblings are told, and the coordinator.
 const (
 	recently = 2 * time.Minute
-	maxTold  = 2000 // runs
+	maxTold  = 2000 // runs; their ids take half a message at most
 )
 
 // Recent lists the runs that are under way here, or ended in the last two minutes: the newest of them where there are too many.

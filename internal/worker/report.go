@@ -167,6 +167,7 @@ func (w *Worker) heartbeat(ctx context.Context, limit time.Duration, leaving boo
 		w.opts.Autonomy.Answered(reply)
 	}
 	w.watchClock()
+	w.resend(reply.ResendBefore)
 }
 
 // answered takes up the answer to a heartbeat.
@@ -186,6 +187,27 @@ func (w *Worker) answered(hb *runs.Heartbeat, reply runs.HeartbeatReply, sent, r
 		if !w.running[id] {
 			delete(w.running, id)
 		}
+	}
+}
+
+// resend sends again what the hub acknowledged before a time, and has lost; once.
+func (w *Worker) resend(before time.Time) {
+	w.mu.Lock()
+	done := before.IsZero() || before.Equal(w.resent)
+	if !done {
+		w.resent = before
+	}
+	w.mu.Unlock()
+	if done {
+		return
+	}
+	n, err := w.spool.Resend(w.opts.Time.Local(before))
+	if n > 0 {
+		w.log.Warn("the hub has lost results that it had acknowledged: they are sent again", "results", n, "acknowledged_before", before)
+	}
+	if err != nil {
+		w.count(func(s *Stats) { s.SpoolErrors++ })
+		w.log.Error("results not sent again", "err", err)
 	}
 }
 

@@ -16,7 +16,8 @@
 //  7. remove it from the disk
 //
 // A job that comes again while the result of our death is on its way to the hub is left alone, for the next delivery: whoever gets that one runs
-// it, and a real result outranks the report. While the spool is full nothing is taken.
+// it, and a real result outranks the report. While the spool is full nothing is taken. A run that has not begun when the probe stops is
+// handed back, for another probe or the next process.
 package worker
 
 import (
@@ -56,6 +57,8 @@ type Spool interface {
 	Full() bool
 	// Bytes is what the spool takes on disk.
 	Bytes() int64
+	// Release forgets the claim of a run that is not run here after all.
+	Release(id runs.ID) error
 	// Put stores a result and ends its claim; it is on disk when Put returns.
 	Put(r runs.Result) error
 	// Holds reports whether the run is claimed or stored here.
@@ -68,6 +71,8 @@ type Spool interface {
 	Remove(id runs.ID) error
 	// SetAside takes a result that can never be published out of the way, without deleting it.
 	SetAside(id runs.ID, reason error)
+	// Resend lets results wait again that were removed before a time, as far as they are still there, and returns how many.
+	Resend(before time.Time) (n int, err error)
 }
 
 // Runner executes assignments.
@@ -124,8 +129,9 @@ type Worker struct {
 	recent  recent
 	died    map[runs.ID]bool // what an earlier process began, did not end, and we report
 	stats   Stats
-	refused string // the coordinator's reason, while it refuses us
-	skewed  bool   // it has been said that this machine's clock is off
+	refused string    // the coordinator's reason, while it refuses us
+	skewed  bool      // it has been said that this machine's clock is off
+	resent  time.Time // what the hub lost that was acknowledged before has been sent again
 }
 
 // New returns a worker.
@@ -252,14 +258,27 @@ func (w *Worker) do(ctx context.Context, a *runs.Assignment, job *bus.Job) {
 	if job != nil {
 		hold.Go(func() error { w.hold(holding, job); return nil })
 	}
-	result := w.run(ctx, a)
+	result, ran := w.run(ctx, a)
 	release()
 	_ = hold.Wait() // hold has no error
+	if !ran {
+		if err := w.spool.Release(a.RunID); err != nil { // the next process reports it as one that we died in
+			w.log.Warn("claim not removed", "run_id", a.RunID, "err", err)
+		}
+		w.giveBack(ctx, a.RunID, job)
+		return
+	}
 	faultpoint.Reached(faultpoint.RunEnded)
-	if w.store(&result) && job != nil {
+	switch stored := w.store(&result); {
+	case stored && job != nil:
 		faultpoint.Reached(faultpoint.ResultStored)
 		w.ack(ctx, job)
 		faultpoint.Reached(faultpoint.JobDone)
+	case !stored && job != nil:
+		w.mu.Lock()
+		w.died[a.RunID] = true // as good as: should the job come again, it is not taken for one that was done
+		w.recent.remove(a.RunID)
+		w.mu.Unlock()
 	}
 }
 
@@ -273,27 +292,34 @@ func (w *Worker) giveBack(ctx context.Context, id runs.ID, job *bus.Job) {
 	}
 }
 
-// run executes the assignment when the machine has room for it and its slot has come.
-func (w *Worker) run(ctx context.Context, a *runs.Assignment) runs.Result {
+// run executes the assignment when the machine has room for it and its slot has come; ran=false where ctx ended before it began.
+func (w *Worker) run(ctx context.Context, a *runs.Assignment) (r runs.Result, ran bool) {
 	here := *a // its limits by this machine's clock, and safe from whoever sets that
 	here.StartBy, here.Deadline = w.opts.Time.Local(a.StartBy), w.opts.Time.Local(a.Deadline)
 	ticket, err := w.opts.Room.Acquire(ctx, admission.NeedOf(&here), here.StartBy)
 	if err != nil {
 		if fault, ok := errors.AsType[*runs.Fault](err); ok {
-			return w.invalid(a, fault.Class, fault.Err.Error())
+			return w.invalid(a, fault.Class, fault.Err.Error()), true
 		}
-		return w.invalid(a, runs.ClassProbe, "stopped before the run began: the probe is shutting down")
+		return r, false
 	}
 	defer ticket.Release()
+	still := standstill{now: time.Now}
+	defer still.end()
 	begin := func(ctx context.Context) error {
 		if err := w.await(ctx, a.Slot, ticket); err != nil {
 			return err
 		}
-		return ticket.Start(ctx, here.StartBy)
+		err := ticket.Start(ctx, here.StartBy)
+		if err == nil {
+			still.begin()
+		}
+		return err
 	}
 	began := false
-	r := w.runner.RunAfter(ctx, &here, begin, func(r *runs.Result) {
+	r = w.runner.RunAfter(ctx, &here, begin, func(r *runs.Result) {
 		began = true
+		still.judge(r)
 		w.date(a, r)
 		ticket.Stamp(r)
 		ticket.Release()
@@ -301,7 +327,7 @@ func (w *Worker) run(ctx context.Context, a *runs.Assignment) runs.Result {
 	if !began {
 		w.date(a, &r)
 	}
-	return r
+	return r, began || ctx.Err() == nil
 }
 
 // date enters in a result when it began, by the hub's clock, and who ordered it.
@@ -419,8 +445,22 @@ func (w *Worker) diedIn(id runs.ID) bool {
 func (w *Worker) end(id runs.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !w.recent.has(id) { // it was given back: there is nothing to tell
+		delete(w.running, id)
+		return
+	}
 	w.running[id] = false
 	w.recent.touch(id, time.Now())
+	if len(w.running) <= maxTold {
+		return
+	}
+	// Nobody has answered for long: a heartbeat of all that was done meanwhile would once be too large for the server, and never be answered.
+	for _, old := range w.recent.order {
+		if under, told := w.running[old]; told && !under {
+			delete(w.running, old)
+			return
+		}
+	}
 }
 
 func (w *Worker) count(change func(*Stats)) {

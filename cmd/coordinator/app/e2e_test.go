@@ -163,6 +163,9 @@ func TestFleet(t *testing.T) {
 	}
 	coordinator = clitest.Start(t, Main, serve...)
 	url = metricsURL(t, coordinator.String)
+	clitest.Eventually(t, "the coordinator leading again", func() bool { // one that stands by shows no slots
+		return scrape(t, url).sum("lastmile_coordinator_leader") == 1
+	})
 	after := scrape(t, url)
 	after.checkBooks(t)
 	if was, is := before.sum("lastmile_runs_total", `state="passed"`), after.sum("lastmile_runs_total", `state="passed"`); is < was {

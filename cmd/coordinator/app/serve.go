@@ -58,15 +58,15 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 		return err
 	}
 	defer func() { _ = listener.Close() }() // closed by the server too; this is for the ways out before it
-	server, err := c.server(log)
-	if err != nil {
-		return err
-	}
-	defer stopServer(ctx, log, server)
 	var f coordination.Front
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return cli.Serve(ctx, listener, f.Handler()) })
-	group.Go(func() error {
+	group.Go(func() error { // beside it: a server that reads back millions of messages takes its time, and the process is alive meanwhile
+		server, err := c.server(log)
+		if err != nil {
+			return err
+		}
+		defer stopServer(ctx, log, server)
 		return c.work(ctx, log, set, server, &f, coordination.Options{Version: cli.Version(version), Address: listener.Addr().String(), Holder: self.ID})
 	})
 	return group.Wait()
@@ -99,6 +99,7 @@ func (c *serveCommand) work(ctx context.Context, log *slog.Logger, set scenariof
 			return err
 		}
 		opts.Snapshots.Refuse(err)
+		opts.Rewound = opts.Clock.Now()
 		select {
 		case <-ctx.Done():
 			return nil

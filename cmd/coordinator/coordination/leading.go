@@ -71,7 +71,7 @@ func (u *Unit) lead(ctx, scheduling context.Context, term uint64) error {
 	defer func() {
 		u.failed.Store(u.failures())
 		u.leading.Store(nil)
-		u.ledger.Rest()
+		u.ledger.Rest(u.clock.Now())
 	}()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -204,6 +204,12 @@ func (u *Unit) reply(l *leadership, hb *runs.Heartbeat) runs.HeartbeatReply {
 	if revisions := l.revisions.Load(); revisions != nil && reply.Refused == "" {
 		reply.Plan = (*revisions)[hb.Region]
 	}
+	if rooms := u.rooms.Load(); rooms != nil {
+		reply.ResendBefore = (*rooms)[hb.Region].Created.UTC()
+	}
+	if reply.ResendBefore.Before(u.opts.Rewound) {
+		reply.ResendBefore = u.opts.Rewound.UTC()
+	}
 	return reply
 }
 
@@ -226,7 +232,10 @@ func (u *Unit) closeMinutes(ctx context.Context) error {
 				if ctx.Err() == nil {
 					u.log.Warn("verdict not written", "region", v.Region, "minute", v.Minute, "err", err)
 				}
-				break
+				if errors.Is(err, bus.ErrUnavailable) {
+					break
+				}
+				continue // what is wrong with this one need not be with the others
 			}
 			faultpoint.Reached(faultpoint.VerdictDone)
 			if created && len(v.Slots) > 0 {

@@ -162,7 +162,7 @@ func connect(t testing.TB, url string) *bus.Bus {
 type crew struct {
 	mu    sync.Mutex
 	ran   map[runs.ID][]time.Time // when the jobs that were run of a slot had been stored
-	terms map[uint64]time.Time // when the first job of a term was taken
+	terms map[uint64]time.Time    // when the first job of a term was taken
 	done  sync.WaitGroup
 }
 

@@ -2,6 +2,7 @@ package coordination
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"lastmile/internal/bus/room"
@@ -45,10 +46,18 @@ func (u *Unit) watchRooms(ctx context.Context) error {
 // has not.
 const leastKept = 6 * time.Hour
 
+// least is for how long results are to be kept where there is a snapshot of the books from a time: for ever where there is none.
+func least(snapshot time.Time) time.Duration {
+	if snapshot.IsZero() {
+		return math.MaxInt64
+	}
+	return max(leastKept, time.Since(snapshot)+roomsEvery)
+}
+
 // makeRoom has the oldest results deleted where there is little room for new ones. It is the leader's to do, and only results that are in a snapshot of
 // the books on its disk may go.
 func (u *Unit) makeRoom(ctx context.Context, r room.Room) {
-	keep := r.Fitting(max(leastKept, time.Since(u.opts.Snapshots.stats().at)+roomsEvery))
+	keep := r.Fitting(least(u.opts.Snapshots.stats().at))
 	if !u.leads() || keep == r.Keep {
 		return
 	}

@@ -32,3 +32,20 @@ func TestWarningsOfRooms(t *testing.T) {
 		}
 	}
 }
+
+// However full a room is, no result goes that is not in a snapshot.
+func TestResultsThatMustStay(t *testing.T) {
+	const day = 24 * time.Hour
+	at := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	full := room.Room{Region: "us", Results: 10, Bytes: 1000, Limit: 1000, Wanted: 30 * day, Keep: 30 * day, Oldest: at, Newest: at.Add(day)}
+	var none *Snapshots
+	if got := full.Fitting(least(none.stats().at)); got != full.Keep {
+		t.Errorf("without a snapshot: got results kept for %s, want %s as before", got, full.Keep)
+	}
+	if got := full.Fitting(least(time.Now().Add(-2 * day))); got < 2*day {
+		t.Errorf("with a snapshot two days old: got results kept for %s, want as long at least", got)
+	}
+	if got := full.Fitting(least(time.Now())); got != 16*time.Hour+48*time.Minute {
+		t.Errorf("with a new snapshot: got results kept for %s, want seven tenths of the day that fits", got)
+	}
+}

@@ -2,7 +2,6 @@ package coordination
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -41,15 +40,14 @@ const (
 	snapshotShare = 50
 )
 
-// errNewRegion is that a snapshot knows nothing of a region, which may have been there before.
-var errNewRegion = errors.New("there is a new region")
-
 // NewSnapshots keeps them at a path; program names what writes them, with its version.
 func NewSnapshots(log *slog.Logger, path, program string) *Snapshots {
 	return &Snapshots{log: log, path: path, program: program}
 }
 
-// restore reads the books back, and how far each stream is in them: nothing where there is no snapshot, or none that can be used.
+// restore reads the books back, and how far each stream is in them: nothing where there is no snapshot, or none that can be used. Of a region of which
+// the snapshot knows nothing all is read, verdicts of other coordinators included; what the books have of the verdicts, they do not change again. To begin
+// anew from the streams would lose what the hub no longer keeps: see makeRoom.
 func (s *Snapshots) restore(regions []string) (*ledger.Ledger, map[string]runs.Position) {
 	books := ledger.New()
 	var from map[string]runs.Position
@@ -60,8 +58,11 @@ func (s *Snapshots) restore(regions []string) (*ledger.Ledger, map[string]runs.P
 			from[p.Stream] = p
 		}
 		for _, stream := range bus.Streams(regions) {
-			if _, ok := from[stream]; !ok { // what is older than the snapshot would be passed over
-				return fmt.Errorf("%w: got no position of stream %s", errNewRegion, stream)
+			if _, ok := from[stream]; !ok {
+				s.log.Info("region that is new to the snapshot of the books, reading all verdicts", "stream", stream)
+				for _, common := range bus.Streams(nil) {
+					delete(from, common)
+				}
 			}
 		}
 		taken = h.TakenAt
@@ -69,9 +70,6 @@ func (s *Snapshots) restore(regions []string) (*ledger.Ledger, map[string]runs.P
 	})
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return ledger.New(), nil
-	case errors.Is(err, errNewRegion):
-		s.log.Info("snapshot of the books left alone, beginning anew from the streams", "path", s.path, "err", err)
 		return ledger.New(), nil
 	case err != nil:
 		s.Refuse(err)
@@ -82,12 +80,13 @@ func (s *Snapshots) restore(regions []string) (*ledger.Ledger, map[string]runs.P
 	return books, from
 }
 
-// Refuse takes note of a snapshot that is no good, and puts it aside: the next start must not meet it again, but somebody may want to look at it.
+// Refuse takes note of a snapshot that is no good, and puts it aside: the next start must not meet it again, but somebody may want to look at it. There is
+// no other until the books have been read back.
 func (s *Snapshots) Refuse(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.errors++
-	s.state.at, s.state.bytes = time.Time{}, 0
+	s.state.at, s.state.bytes, s.ended = time.Time{}, 0, time.Time{}
 	s.log.Error("snapshot of the books not usable, beginning anew from the streams", "path", s.path, "err", err)
 	if err := os.Rename(s.path, s.path+".refused"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		s.log.Error("snapshot of the books not put aside", "path", s.path, "err", err)

@@ -14,6 +14,7 @@ import (
 	"lastmile/internal/bus"
 	"lastmile/internal/cli/clitest"
 	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
 	"lastmile/internal/scenariofile"
 )
 
@@ -115,7 +116,7 @@ func TestDamagedSnapshot(t *testing.T) {
 	}
 }
 
-// A snapshot of other streams ends the unit, and the next one does without it. One that knows nothing of a region is left alone.
+// A snapshot of other streams ends the unit, and the next one does without it.
 func TestSnapshotOfOtherStreams(t *testing.T) {
 	t.Parallel()
 	set, dir := tenSeconds(t), t.TempDir()
@@ -124,6 +125,7 @@ func TestSnapshotOfOtherStreams(t *testing.T) {
 	lived(t, set, first, newSnapshots(t, dir), func(u *Unit) {
 		clitest.Eventually(t, "the result", func() bool { return passedIn(u) == 1 })
 	})
+	lost := time.Now()
 	hub := emptyHub(t)
 	keep := newSnapshots(t, dir)
 	u := New(slog.New(slog.DiscardHandler), set, hub, Options{Snapshots: keep})
@@ -132,15 +134,59 @@ func TestSnapshotOfOtherStreams(t *testing.T) {
 		t.Fatalf("got %v, want ErrRewound", err)
 	}
 	keep.Refuse(err)
-	u = lived(t, set, hub, keep, func(*Unit) {})
+	ask := func(u *Unit) time.Time { return u.reply(&leadership{}, &runs.Heartbeat{Region: "us"}).ResendBefore }
+	u = lived(t, set, hub, keep, func(u *Unit) {
+		clitest.Eventually(t, "probes to be asked for what the hub lost", func() bool { return ask(u).After(lost) })
+	})
+	cut := time.Now().Add(time.Hour)
+	u.opts.Rewound = cut
+	if got := ask(u); !got.Equal(cut) {
+		t.Errorf("got %s asked for, want what was acknowledged before the streams were cut, at %s", got, cut)
+	}
 	if n := passedIn(u); n != 0 || u.health().SnapshotErrors != 1 {
 		t.Errorf("got %d passed runs and %d errors, want none of the other streams, and one", n, u.health().SnapshotErrors)
 	}
+}
+
+// A region is new to a coordinator, though not to the hub. What was in its books stays there, for the hub may not have it any more, and what another
+// coordinator wrote of the region comes in.
+func TestSnapshotBeforeARegion(t *testing.T) {
+	t.Parallel()
+	set, hub, dir := tenSeconds(t), emptyHub(t), t.TempDir()
+	slot := set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-30*time.Minute))
+	passed(t, hub, slot)
+	apiInEU := scenario.Combination{Scenario: "api", Region: "eu", Network: "none"}
+	for _, c := range []scenario.Combination{apiInEU, apiInUS} { // of the region's first, so that it lies before what has been read
+		at := slot.Add(10 * time.Second)
+		v := runs.Verdict{Schema: runs.Schema, Region: c.Region, Minute: at.Truncate(time.Minute), Slots: []runs.SlotVerdict{{
+			RunID: runs.NewID(c, at), State: runs.StateMissing, Reason: runs.ReasonNoProbe,
+		}}}
+		if _, err := hub.PublishVerdict(t.Context(), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has := func(u *Unit, c scenario.Combination, state runs.State) int64 {
+		for _, a := range u.ledger.Accounts(time.Now()) {
+			if a.Combination == c {
+				return a.Counts[state]
+			}
+		}
+		return 0
+	}
+	lived(t, set, hub, newSnapshots(t, dir), func(u *Unit) {
+		clitest.Eventually(t, "result and verdict", func() bool { return passedIn(u) == 1 && has(u, apiInUS, runs.StateMissing) == 1 })
+	})
 	more := set
 	more.Fleet.Regions = []string{"us", "eu"}
-	keep = newSnapshots(t, dir)
-	if u = New(slog.New(slog.DiscardHandler), more, hub, Options{Snapshots: keep}); u.positions["RESULTS_us"].Sequence != 0 || keep.stats().errors != 0 {
-		t.Errorf("with a new region: got positions %+v and %d errors, want the streams from their beginning and none", u.positions, keep.stats().errors)
+	if u := New(slog.New(slog.DiscardHandler), more, hub, Options{Snapshots: newSnapshots(t, dir)}); passedIn(u) != 1 || u.positions["RESULTS_us"].Sequence != 1 {
+		t.Errorf("before the streams are read: got %d passed runs and positions %+v, want those of the snapshot", passedIn(u), u.positions)
+	}
+	keep := newSnapshots(t, dir)
+	u := lived(t, more, hub, keep, func(u *Unit) {
+		clitest.Eventually(t, "the region's verdict", func() bool { return has(u, apiInEU, runs.StateMissing) == 1 })
+	})
+	if p, m := has(u, apiInUS, runs.StatePassed), has(u, apiInUS, runs.StateMissing); p != 1 || m != 1 || keep.stats().errors != 0 {
+		t.Errorf("got %d passed and %d missing in the books and %d errors, want 1 and 1 as before, and none", p, m, keep.stats().errors)
 	}
 }
 
@@ -163,6 +209,11 @@ func TestSnapshotPace(t *testing.T) {
 		if s := (&Snapshots{ended: test.ended, took: test.took}); s.due() != test.want {
 			t.Errorf("%s: got due=%t, want %t", name, s.due(), test.want)
 		}
+	}
+	s := newSnapshots(t, t.TempDir())
+	s.ended = ago(time.Hour)
+	if s.Refuse(errors.New("other streams")); s.due() {
+		t.Error("while the streams are read back: got due, want nothing written that is not complete")
 	}
 }
 

@@ -68,6 +68,7 @@ type Options struct {
 	Lease     time.Duration // how long a leader that says nothing keeps others waiting; zero = the lease's own
 	Snapshots *Snapshots    // nil = none are kept
 	Clock     *steady.Clock // of the process; nil = one of the unit's own
+	Rewound   time.Time     // when the streams were last found to have lost what was in the books; zero = never
 }
 
 // New connects the rooms, and reads the snapshot of the books, if there is one. A unit whose books turn out not to be those of the streams

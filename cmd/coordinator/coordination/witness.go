@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"lastmile/internal/fleet"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -38,16 +39,24 @@ func (u *Unit) listen(ctx context.Context) error {
 }
 
 // Reason implements ledger.Witness: it knows what was never ordered, and asks the fleet about the rest.
-func (u *Unit) Reason(id runs.ID, _ string, _, deadline time.Time) runs.Reason {
+func (u *Unit) Reason(id runs.ID, _ string, slot, deadline time.Time) runs.Reason {
 	c, _, err := id.Parse()
 	if err != nil { // the ledger made it
 		return runs.ReasonCoordinatorDown
 	}
-	reason := u.fleet.Reason(id, u.pools[c.Scenario], deadline, u.clock.Now())
-	if given, ok := u.givenUp(id); ok && reason != runs.ReasonLost { // what a probe took was ordered, whatever the answer was
-		return given
+	pool, now := u.pools[c.Scenario], u.clock.Now()
+	reason := u.fleet.Reason(id, pool, deadline, now)
+	given, ok := u.givenUp(id)
+	if !ok || reason == runs.ReasonLost { // what a probe took was ordered, whatever the answer was
+		return reason
 	}
-	return reason
+	if until := slot.Add(fleet.Silence); given == runs.ReasonOverlap && until.Before(deadline) {
+		reason = u.fleet.Reason(id, pool, until, now)
+	}
+	if given == runs.ReasonOverlap && reason != runs.ReasonExpired { // the word of a run under way was the last one before a silence: it is no witness
+		return reason
+	}
+	return given
 }
 
 // busy reports whether a run of the combination, of a slot before this one, is under way: a probe's last heartbeat named it, and
@@ -55,8 +64,6 @@ func (u *Unit) Reason(id runs.ID, _ string, _, deadline time.Time) runs.Reason {
 func (u *Unit) busy(c scenario.Combination, slot time.Time) bool {
 	return slices.ContainsFunc(u.fleet.Running(c, slot, u.clock.Now()), func(id runs.ID) bool {
 		_, at, err := id.Parse()
-		return err == nil && !slices.ContainsFunc(u.ledger.Slots(c, at), func(r runs.SlotRecord) bool {
-			return r.RunID == id && r.State != runs.StatePending
-		})
+		return err == nil && !u.ledger.Ended(c, at)
 	})
 }

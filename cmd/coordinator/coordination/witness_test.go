@@ -3,12 +3,15 @@ package coordination
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"lastmile/internal/cli/clitest"
 	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
+	"lastmile/internal/schedule"
 	"lastmile/internal/steady"
 )
 
@@ -54,6 +57,66 @@ func TestReason(t *testing.T) {
 	}
 	if got := ask(1); got != runs.ReasonLost {
 		t.Errorf("a probe had it: got %s, want lost", got)
+	}
+}
+
+// A slot that was held since the run before it was under way is skipped where the probe goes on saying so, and not where that was its last word.
+func TestReasonOfASlotThatWasHeld(t *testing.T) {
+	for name, test := range map[string]struct {
+		silent bool
+		want   runs.Reason
+	}{"heard on": {false, runs.ReasonOverlap}, "fell silent": {true, runs.ReasonCutOff}} {
+		t.Run(name, func(t *testing.T) {
+			began := time.Now()
+			var passed atomic.Int64
+			now := func() time.Duration { return time.Since(began) + time.Duration(passed.Load()) }
+			clock := steady.New(steady.Options{Wall: func() time.Time { return began.Add(now()) }, Boot: now})
+			hub := emptyHub(t)
+			u := New(slog.New(slog.DiscardHandler), tenSeconds(t), hub, Options{Clock: clock})
+			u.fleet.Listening(clock.Now())
+			l := &leadership{term: 1}
+			l.scheduler.Store(schedule.New(u.log, schedule.Plan{Scenarios: u.set.Scenarios, Networks: u.set.Fleet.Networks}, hub, hub, u.ledger, schedule.Options{
+				Now: clock.Now, Busy: func(scenario.Combination, time.Time) bool { return true },
+			}))
+			u.leading.Store(l)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- u.scheduler().Run(ctx) }()
+			clitest.Eventually(t, "a scheduler that has looked at the plan", func() bool { return !u.scheduler().Entered(clock.Now()).IsZero() })
+			slot := u.set.Scenarios[0].Schedule.Next(apiInUS, clock.Now())
+			pass := func(to time.Time) {
+				for clock.Now().Before(to) {
+					passed.Add(int64(min(to.Sub(clock.Now()), 5*time.Second)))
+					u.fleet.Listening(clock.Now()) // as it does each second
+				}
+			}
+			beat := func() {
+				u.fleet.Heard(&runs.Heartbeat{Region: "us", Probe: "a", Pools: []string{"http"}, Running: []runs.ID{runs.NewID(apiInUS, slot.Add(-10*time.Second))}}, clock.Now())
+			}
+			beat() // before the slot is due
+			pass(slot)
+			clitest.Eventually(t, "the slot in the books", func() bool {
+				u.ledger.Accounts(clock.Now())
+				return slices.ContainsFunc(u.ledger.Slots(apiInUS, slot), func(r runs.SlotRecord) bool { return r.Slot.Equal(slot) })
+			})
+			if pass(slot.Add(4 * time.Second)); !test.silent {
+				beat()
+			}
+			pass(slot.Add(6 * time.Second)) // its window has closed
+			id := runs.NewID(apiInUS, slot)
+			clitest.Eventually(t, "the slot given up", func() bool {
+				_, ok := u.givenUp(id)
+				return ok
+			})
+			pass(slot.Add(46 * time.Second))
+			if got := u.Reason(id, "us", slot, slot.Add(10*time.Second)); got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

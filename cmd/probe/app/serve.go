@@ -238,7 +238,7 @@ func (p *process) stats() exposition.ProbeStats {
 		BrowserAvailable: p.opts.BrowserSlots > 0,
 	}
 	stored := p.kept.Stats()
-	out.SpoolBytes, out.SpoolLimit = stored.Bytes, stored.Limit
+	out.SpoolBytes, out.SpoolLimit, out.SpoolFull, out.SpoolResent = stored.Bytes, stored.Limit, stored.Full, stored.Resent
 	artefactStats(&out, p.files.Stats())
 	room := p.opts.Room.State()
 	out.BoundCores, out.BusyCores, out.Waiting, out.Refused = room.Bound, room.Busy, room.Waiting, room.Refused
@@ -247,6 +247,6 @@ func (p *process) stats() exposition.ProbeStats {
 	out.Running, out.SpoolErrors, out.LastHeartbeat, out.ClockOffset = s.Running, s.SpoolErrors, s.LastHeartbeat, s.ClockOffset
 	out.ClockError, out.HubConnected, out.Reconnects = s.ClockError, conn.Connected, conn.Reconnects
 	out.Fenced, out.ClockCorrected = s.Fenced, s.ClockCorrected
-	out.Autonomous, out.AutonomousRuns, out.Peers = own.Alone, own.Runs, own.Siblings
+	out.Autonomous, out.AutonomousRuns, out.AutonomousMissed, out.Peers = own.Alone, own.Runs, own.Missed, own.Siblings
 	return out
 }

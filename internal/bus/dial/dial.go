@@ -21,6 +21,8 @@ const DrainTimeout = 5 * time.Second
 const (
 	timeout = 2 * time.Second // of one attempt
 	pause   = 250 * time.Millisecond
+
+	complainEvery = time.Minute
 )
 
 // Options say which server is to be reached, and how.
@@ -80,7 +82,7 @@ func (o Options) address() (string, error) {
 
 // reach retries until a server takes us, refuses us, or ctx ends. nats.go's own RetryOnFailedConnect would hide why it fails.
 func (c *Conn) reach(ctx context.Context, log *slog.Logger, o Options) error {
-	for told := false; ; {
+	for said := (complaint{}); ; {
 		closed := make(chan struct{})
 		nc, err := nats.Connect(o.URL, o.nats(log, c.URL, closed)...)
 		if err == nil {
@@ -90,9 +92,8 @@ func (c *Conn) reach(ctx context.Context, log *slog.Logger, o Options) error {
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
 			return err
 		}
-		if !told && ctx.Err() == nil {
+		if ctx.Err() == nil && said.due() {
 			log.Warn("bus not reachable yet, trying on", "url", c.URL, "err", err)
-			told = true
 		}
 		select {
 		case <-ctx.Done():
@@ -100,6 +101,18 @@ func (c *Conn) reach(ctx context.Context, log *slog.Logger, o Options) error {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// complaint is what is said once, and again as long as it lasts: what somebody has set up wrongly lasts until they read of it, and why it fails may have changed.
+type complaint struct{ last time.Time }
+
+// due reports whether it is to be said now.
+func (c *complaint) due() bool {
+	if !c.last.IsZero() && time.Since(c.last) < complainEvery {
+		return false
+	}
+	c.last = time.Now()
+	return true
 }
 
 // nats turns the options into nats.go's own. closed is closed with the connection.
@@ -150,7 +163,7 @@ func (c *Conn) check(log *slog.Logger, wait time.Duration) error {
 // awaitJetStream waits until somebody answers for JetStream. A server without it may be a leaf whose link to the hub is down, and a cluster that has just
 // started has nobody to answer for some seconds: neither is a reason to give up.
 func (c *Conn) awaitJetStream(ctx context.Context, log *slog.Logger, wait time.Duration) error {
-	for told := false; ; {
+	for said := (complaint{}); ; {
 		limited, cancel := context.WithTimeout(ctx, wait)
 		_, err := c.JetStream.AccountInfo(limited)
 		cancel()
@@ -158,11 +171,10 @@ func (c *Conn) awaitJetStream(ctx context.Context, log *slog.Logger, wait time.D
 			return nil
 		}
 		if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-			err = errors.New("server has no JetStream; start it with -js, or see to its link to the hub if it is a leaf")
+			err = errors.New("server has no JetStream; start it with -js, or if it is a leaf see to its link to the hub, and to default_js_domain in its configuration")
 		}
-		if !told && ctx.Err() == nil {
+		if ctx.Err() == nil && said.due() {
 			log.Warn("bus without JetStream yet, trying on", "url", c.URL, "err", err)
-			told = true
 		}
 		select {
 		case <-ctx.Done():

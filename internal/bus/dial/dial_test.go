@@ -1,6 +1,28 @@
 package dial
 
-import "testing"
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What a person has to mend is said again as long as it lasts, but not with each attempt.
+func TestComplaintIsRepeated(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said complaint
+		times := 0
+		for range 10 * time.Minute / pause {
+			if said.due() {
+				times++
+			}
+			time.Sleep(pause)
+		}
+		if times != 10 {
+			t.Errorf("got it said %d times in ten minutes, want 10", times)
+		}
+	})
+}
 
 func TestOlderThan(t *testing.T) {
 	t.Parallel()

@@ -29,6 +29,35 @@ func TestDiskIsTried(t *testing.T) {
 	}
 }
 
+// heard is a log that somebody waits for.
+type heard chan string
+
+func (h heard) Write(line []byte) (int, error) {
+	select {
+	case h <- string(line):
+	default:
+	}
+	return len(line), nil
+}
+
+func TestSlowStartIsSaid(t *testing.T) {
+	lines := make(heard, 10)
+	stop := tell(slog.New(slog.NewTextHandler(lines, nil)), time.Millisecond)
+	for range 2 {
+		if line := <-lines; !strings.Contains(line, "still reading back") {
+			t.Errorf("got %q, want it to say what takes its time", line)
+		}
+	}
+	stop()
+	for len(lines) > 0 {
+		<-lines
+	}
+	time.Sleep(5 * time.Millisecond)
+	if len(lines) > 0 {
+		t.Errorf("got %q after the start, want nothing more", <-lines)
+	}
+}
+
 func TestSlowDiskIsSaid(t *testing.T) {
 	for took, want := range map[time.Duration]string{
 		time.Millisecond:      "",

@@ -45,8 +45,13 @@ func (s *Server) SyncTime() time.Duration { return s.sync }
 // InProcessConn returns a connection to the server that needs no network: nats.go's InProcessServer takes a Server.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.nats.InProcessConn() }
 
-// readyTimeout bounds the start, the recovery of the streams included: a million messages take about half a second.
-const readyTimeout = 60 * time.Second
+const (
+	// readyTimeout bounds what is left of the start once the streams have been read back.
+	readyTimeout = 60 * time.Second
+	// tellEvery is how often a start that takes longer says so. To read back a million messages takes about half a second, and minutes after a crash where
+	// there are many gigabytes of them; nothing bounds that, for to give up would not make it any faster.
+	tellEvery = 10 * time.Second
+)
 
 // Start starts a server and returns when it takes connections. The caller stops it with Stop.
 func Start(log *slog.Logger, o Options) (*Server, error) {
@@ -89,7 +94,9 @@ func run(log *slog.Logger, opts *server.Options) (*server.Server, error) {
 	}
 	sink := &serverLog{log: log}
 	srv.SetLoggerV2(sink, false, false, false)
-	srv.Start()
+	told := tell(log, tellEvery)
+	srv.Start() // reads back the streams
+	told()
 	deadline := time.Now().Add(readyTimeout)
 	for ready := false; !ready && err == nil; {
 		ready = srv.ReadyForConnections(100 * time.Millisecond)
@@ -103,6 +110,28 @@ func run(log *slog.Logger, opts *server.Options) (*server.Server, error) {
 		return nil, err
 	}
 	return srv, nil
+}
+
+// tell says again and again that the server is still starting, until the function that it returns is called.
+func tell(log *slog.Logger, every time.Duration) (stop func()) {
+	done := make(chan struct{})
+	var telling sync.WaitGroup
+	telling.Go(func() {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for began := time.Now(); ; {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				log.Info("bus server is still reading back what it keeps", "since", time.Since(began).Round(time.Millisecond))
+			}
+		}
+	})
+	return func() {
+		close(done)
+		telling.Wait()
+	}
 }
 
 // URL returns the address for clients, without the token; "" where the server takes in-process connections only.

@@ -15,6 +15,10 @@ import (
 // AckWait is how long a taken job may go without a sign of life before another worker gets it.
 const AckWait = 10 * time.Second
 
+// jobsAtOnce bounds how many jobs of a pool are with its workers at a time: far more than a region's probes have places, for what is beyond it waits while
+// places are free.
+const jobsAtOnce = 10_000
+
 // MaxDeliveries is how often a job is handed out. One that kills three workers must not kill all.
 const MaxDeliveries = 3
 
@@ -143,7 +147,7 @@ func Pool(region, pool string) jetstream.ConsumerConfig {
 		AckPolicy:     jetstream.AckExplicitPolicy,
 		AckWait:       AckWait,
 		MaxDeliver:    MaxDeliveries,
-		MaxAckPending: 256,
+		MaxAckPending: jobsAtOnce,
 		MaxWaiting:    512,
 	}
 }

@@ -76,7 +76,8 @@ func (l *Lease) renew(ctx context.Context, g *grant) error {
 		return fmt.Errorf("got revision %d of the lease, want more than %d: the hub is behind, or has lost it", revision, g.revision)
 	case now.Holder == l.opts.Holder && now.Term == g.term.Number:
 		return l.store(ctx, kv, g, revision)
-	case now.Holder == l.opts.Holder:
+	case now.Holder == l.opts.Holder: // or the two would unseat each other for ever
+		l.doubled = true
 		l.log.Error("another coordinator has the same id", "holder", l.opts.Holder, "address", now.Address, "term", now.Term)
 	}
 	return errLost

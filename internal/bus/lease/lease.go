@@ -51,6 +51,9 @@ type Lease struct {
 	log  *slog.Logger
 	js   jetstream.JetStream
 	opts Options
+
+	highest uint64 // term that has been seen
+	doubled bool   // whether another process has our id, so that a record with it may not be ours
 }
 
 // Ensure makes the bucket, or brings the one that exists up to date. replicas is on how many of the hub's servers it is kept.
@@ -131,6 +134,7 @@ type watched struct {
 	revision uint64
 	since    time.Time // when that revision was first seen
 	told     bool      // whether it has been logged that another leads
+	others   bool      // whether the last record that stood there was another's
 }
 
 // campaign waits until the lease is ours, or ctx ends: then it returns ctx's error.
@@ -170,10 +174,16 @@ func (l *Lease) attempt(ctx context.Context, w *watched) (g grant, won bool, err
 	if err != nil {
 		return g, false, err
 	}
+	l.highest = max(l.highest, old.Term)
 	if revision != w.revision { // after a read from a server that is behind, the wait begins anew: that is on the safe side
 		w.revision, w.since = revision, time.Now()
 	}
-	free := revision == 0 || old.Holder == "" || old.Holder == l.opts.Holder
+	free := old.Holder == "" || old.Holder == l.opts.Holder && !l.doubled
+	if revision == 0 {
+		free = !w.others // where somebody has deleted another's record, or the hub has lost it, its holder may not know yet, and leads
+	} else {
+		w.others = !free
+	}
 	if !free && time.Since(w.since) < l.opts.TTL+l.margin() {
 		if !w.told {
 			l.log.Info("standing by, another coordinator leads", "term", old.Term, "holder", old.Holder, "version", old.Version, "address", old.Address)
@@ -182,13 +192,14 @@ func (l *Lease) attempt(ctx context.Context, w *watched) (g grant, won bool, err
 		return g, false, nil
 	}
 	// The time makes the number grow even where the hub has lost all that it had.
-	g.term.Number = max(old.Term+1, uint64(time.Now().Unix()))
+	g.term.Number = max(l.highest+1, uint64(time.Now().Unix()))
 	if err := l.store(ctx, kv, &g, revision); err != nil {
 		if errors.Is(err, jetstream.ErrKeyExists) { // another was faster
 			err = nil
 		}
 		return grant{}, false, err
 	}
+	l.highest = g.term.Number
 	if entry, err := kv.GetRevision(ctx, key, g.revision); err == nil {
 		g.term.Began = entry.Created()
 	}

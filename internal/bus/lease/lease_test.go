@@ -287,6 +287,39 @@ func TestRenewalFindsAnotherRecord(t *testing.T) {
 	if err := l.renew(soon(t), &g); !errors.Is(err, errLost) {
 		t.Errorf("a later term of the same id: got %v, want the lease lost", err)
 	}
+	if g, won, err = l.attempt(soon(t), &watched{}); won || err != nil { // or the two would unseat each other for ever
+		t.Errorf("after another of the same id: got %+v, %v, %v, want to stand by", g, won, err)
+	}
+}
+
+// A record that somebody deletes, or that the hub loses, unseats nobody: who leads goes on until it learns of it, so that whoever stands by waits as for
+// any other.
+func TestRecordThatIsDeletedIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	js := connect(t, startServer(t, &server.Options{}).ClientURL())
+	const term = 1 << 40
+	put(t, js, fmt.Sprintf(`{"holder":"b","term":%d}`, term))
+	l := New(slog.New(slog.DiscardHandler), js, Options{Holder: "a", TTL: time.Hour})
+	var w watched
+	if _, won, err := l.attempt(soon(t), &w); won || err != nil {
+		t.Fatalf("another leads: got %v, %v, want to stand by", won, err)
+	}
+	kv, err := js.KeyValue(soon(t), bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Purge(soon(t), key); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, won, err := l.attempt(soon(t), &w); won || err != nil {
+			t.Fatalf("its record is gone: got %v, %v, want to stand by", won, err)
+		}
+	}
+	w.since = w.since.Add(-2 * time.Hour)
+	if g, won, err := l.attempt(soon(t), &w); !won || err != nil || g.term.Number <= term {
+		t.Errorf("and the lease has run out: got term %d, %v, %v, want one above %d", g.term.Number, won, err, term)
+	}
 }
 
 // A record that nobody can read may be a later version's: it is waited for like any other.

@@ -47,8 +47,11 @@ func New(js jetstream.JetStream, region string) *Bucket {
 func (b *Bucket) Ensure(ctx context.Context, limits Limits) error {
 	b.limits.Store(&limits)
 	replicas := 1 // or as many as the region's results have
-	if results, err := b.js.Stream(ctx, "RESULTS_"+b.region); err == nil {
+	switch results, err := b.js.Stream(ctx, "RESULTS_"+b.region); {
+	case err == nil:
 		replicas = results.CachedInfo().Config.Replicas
+	case !errors.Is(err, jetstream.ErrStreamNotFound): // fewer than there are would delete some
+		return fmt.Errorf("ensure bucket %s: %w", b.name, err)
 	}
 	_, err := b.js.CreateOrUpdateObjectStore(ctx, jetstream.ObjectStoreConfig{
 		Bucket: b.name, Description: "What is kept of runs beside their numbers", TTL: limits.Age, MaxBytes: limits.Bytes, Storage: jetstream.FileStorage,

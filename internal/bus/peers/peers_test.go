@@ -92,8 +92,8 @@ func TestUnusableBeats(t *testing.T) {
 		"schema 9":     func(b *runs.PeerBeat) { b.Schema = 9 },
 		"region":       func(b *runs.PeerBeat) { b.Region = "a.b" },
 		"probe":        func(b *runs.PeerBeat) { b.Probe = "*" },
-		"pool":         func(b *runs.PeerBeat) { b.Pools = []string{"gold"} },
-		"4 pools":      func(b *runs.PeerBeat) { b.Pools = make([]string, 4) },
+		"pool":         func(b *runs.PeerBeat) { b.Pools = []string{"go.ld"} },
+		"17 pools":     func(b *runs.PeerBeat) { b.Pools = make([]string, maxPools+1) },
 		"4097 runs":    func(b *runs.PeerBeat) { b.Recent = make([]runs.ID, MaxRecent+1) },
 		"parse run id": func(b *runs.PeerBeat) { b.Recent = []runs.ID{"x"} },
 		"region us":    func(b *runs.PeerBeat) { b.Recent = []runs.ID{"shop.eu.none.1700000000"} },
@@ -110,6 +110,11 @@ func TestUnusableBeats(t *testing.T) {
 		if err := check(&b); err == nil {
 			t.Errorf("%s: got it sent, want it refused there too", want)
 		}
+	}
+	b := beat("us", "a") // of a probe of the next version
+	b.Pools = append(b.Pools, "gold")
+	if err := check(&b); err != nil {
+		t.Errorf("got %v, want a pool that is not known taken", err)
 	}
 	if _, err := Decode("peer.us.a", make([]byte, maxSize+1)); err == nil {
 		t.Error("got a beat of more than a megabyte taken")

@@ -5,13 +5,14 @@ package resultjson
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"lastmile/internal/cachestate"
 	"lastmile/internal/runs"
 )
 
-// Decode reads a result as json.Unmarshal does into a zero one; the errors are those of encoding/json.
+// Decode reads a result as json.Unmarshal does into a zero one; the errors are those of encoding/json, and ErrCrowded.
 func Decode(body []byte) (runs.Result, error) { return new(Space).Decode(body) }
 
 // Space is memory for the largest part of a result, its requests, that is used again for the next one. The zero value is empty.
@@ -20,9 +21,41 @@ type Space struct {
 	phases   []float64
 }
 
+// ErrCrowded is the error for a body that is hardly anything but empty values. Each of them would take a hundred times its room in memory, and one
+// such message a gigabyte, again and again for as long as it is stored.
+var ErrCrowded = errors.New("decode result: got next to nothing but empty values, want a result")
+
+// What is crowded: more than manyValues, of less than leastValue bytes on average. Those of a result take some twenty.
+const (
+	manyValues = 16_000
+	leastValue = 10
+)
+
+// crowded counts the commas of a body that are not in its strings.
+func crowded(body []byte) bool {
+	if bytes.Count(body, []byte{','}) <= manyValues { // as good as always
+		return false
+	}
+	values, quoted := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\' && quoted:
+			i++
+		case c == ',' && !quoted:
+			values++
+		}
+	}
+	return values > manyValues && len(body)/values < leastValue
+}
+
 // Decode reads a result like the function. Its requests, and what they point to, are in the space, until Decode is called again.
 func (s *Space) Decode(body []byte) (runs.Result, error) {
 	var r runs.Result
+	if crowded(body) {
+		return r, ErrCrowded
+	}
 	d := decoder{in: body, space: s}
 	s.phases = s.phases[:0]
 	d.result(&r)

@@ -2,6 +2,7 @@ package resultjson
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -112,12 +113,32 @@ func TestStrangeBodies(t *testing.T) {
 	}
 }
 
+// One message must not take all memory. What is only long is no such thing.
+func TestCrowdedBodies(t *testing.T) {
+	repeated := func(value string) []byte {
+		return []byte(`{"requests":[` + strings.TrimSuffix(strings.Repeat(value+",", 1<<20/(len(value)+1)), ",") + `]}`)
+	}
+	for _, value := range []string{`{}`, `0`, `null`, `{ }`, `{"":0}`} {
+		if _, err := Decode(repeated(value)); !errors.Is(err, ErrCrowded) {
+			t.Errorf("many times %s: got %v, want it refused", value, err)
+		}
+	}
+	for _, value := range []string{`{"url":"https://shop.example.com"}`, `{"url":"\",,,,,,,,,,,,,,,,,,,,,,,,,,,,,"}`} {
+		if got, err := Decode(repeated(value)); err != nil || len(got.Requests) < 20_000 {
+			t.Errorf("many times %s: got %d requests and %v, want them all", value, len(got.Requests), err)
+		}
+	}
+}
+
 // same asserts that a body means what encoding/json takes it for.
 func same(t *testing.T, body []byte) {
 	t.Helper()
 	var want runs.Result
 	wantErr := json.Unmarshal(body, &want)
 	got, err := Decode(body)
+	if errors.Is(err, ErrCrowded) {
+		return
+	}
 	if fmt.Sprint(err) != fmt.Sprint(wantErr) {
 		t.Fatalf("%s: got error %v, want %v", body, err, wantErr)
 	}

@@ -18,6 +18,7 @@ type Room struct {
 	Keep    time.Duration // how long they are kept now, for there may be less
 	Oldest  time.Time     // when the oldest and the newest result were stored; zero where there are none
 	Newest  time.Time
+	Created time.Time // when the hub began to store the region's results
 }
 
 // Of asks the server for the room in a stream whose messages are to be kept for as long as wanted.
@@ -29,7 +30,7 @@ func Of(ctx context.Context, js jetstream.JetStream, region, stream string, want
 	info := s.CachedInfo()
 	return Room{
 		Region: region, Results: info.State.Msgs, Bytes: int64(info.State.Bytes), Limit: max(info.Config.MaxBytes, 0), Wanted: wanted, Keep: info.Config.MaxAge,
-		Oldest: info.State.FirstTime, Newest: info.State.LastTime,
+		Oldest: info.State.FirstTime, Newest: info.State.LastTime, Created: info.Created,
 	}, nil
 }
 
@@ -54,10 +55,12 @@ const (
 )
 
 // Fitting is for how long results are to be kept from now on so that there is room for new ones: at least for some time, in which whoever reads them has
-// surely read them, and for as long as is wanted where they fit.
+// surely read them, and for as long as is wanted where they fit. Where they are kept for less than the least, which may have grown, they are kept for that.
 func (r Room) Fitting(least time.Duration) time.Duration {
 	seen := min(r.Newest.Sub(r.Oldest), r.Keep)
 	switch full := r.Full(); {
+	case r.Keep > 0 && r.Keep < min(least, r.Wanted):
+		return min(least, r.Wanted)
 	case full >= tight && seen > 0:
 		return min(max(time.Duration(float64(seen)*aim/full), least), r.Keep)
 	case full < loose && r.Keep < r.Wanted:

@@ -9,42 +9,42 @@ import (
 )
 
 // Save writes the counts that results have made. Those of objectives without any come from the definition.
-func (g *Edge) Save(e *codec.Encoder) {
-	lookups := g.lookups
-	e.Number(int64(len(lookups)))
+func (e *Edge) Save(to *codec.Encoder) {
+	lookups := e.lookups
+	to.Number(int64(len(lookups)))
 	for _, n := range lookups {
-		e.Text(n.Class)
-		e.Text(n.PoP)
-		e.Flag(n.Warm)
-		e.Number(n.Hits)
-		e.Number(n.Stale)
-		e.Number(n.Other)
+		to.Text(n.Class)
+		to.Text(n.PoP)
+		to.Flag(n.Warm)
+		to.Number(n.Hits)
+		to.Number(n.Stale)
+		to.Number(n.Other)
 	}
-	e.Number(int64(len(g.pops)))
-	for _, name := range g.pops {
-		e.Text(name)
+	to.Number(int64(len(e.pops)))
+	for _, name := range e.pops {
+		to.Text(name)
 	}
-	ages := slices.DeleteFunc(slices.Clone(g.ages), func(a runs.Ages) bool { return a.Count == 0 })
-	e.Number(int64(len(ages)))
+	ages := slices.DeleteFunc(slices.Clone(e.ages), func(a runs.Ages) bool { return a.Count == 0 })
+	to.Number(int64(len(ages)))
 	for _, a := range ages {
-		e.Text(a.Class)
-		e.Duration(a.Sum)
-		e.Number(a.Count)
+		to.Text(a.Class)
+		to.Duration(a.Sum)
+		to.Number(a.Count)
 	}
-	indicators := slices.DeleteFunc(slices.Clone(g.indicators), func(i runs.Indicator) bool { return i.Total == 0 })
-	e.Number(int64(len(indicators)))
+	indicators := slices.DeleteFunc(slices.Clone(e.indicators), func(i runs.Indicator) bool { return i.Total == 0 })
+	to.Number(int64(len(indicators)))
 	for _, i := range indicators {
-		e.Text(i.Name)
-		e.Text(string(i.SLI))
-		e.Number(i.Good)
-		e.Number(i.Total)
+		to.Text(i.Name)
+		to.Text(string(i.SLI))
+		to.Number(i.Good)
+		to.Number(i.Total)
 	}
-	saveWaits(e, g.routed.Right)
-	saveWaits(e, g.routed.Wrong)
-	e.Number(g.exposed)
-	e.Number(g.dropped)
-	codec.EncodeTally(e, g.overflow)
-	g.recent.save(e)
+	saveWaits(to, e.routed.Right)
+	saveWaits(to, e.routed.Wrong)
+	to.Number(e.exposed)
+	to.Number(e.dropped)
+	codec.EncodeTally(to, e.overflow)
+	e.recent.save(to)
 }
 
 func (w *waits) save(e *codec.Encoder) {
@@ -66,24 +66,24 @@ func (w *waits) save(e *codec.Encoder) {
 }
 
 // Load reads what Save wrote.
-func (g *Edge) Load(d *codec.Decoder) {
+func (e *Edge) Load(d *codec.Decoder) {
 	for range d.Each {
-		g.lookups = append(g.lookups, runs.Lookups{Class: d.Text(), PoP: d.Text(), Warm: d.Flag(), Hits: d.Number(), Stale: d.Number(), Other: d.Number()})
+		e.lookups = append(e.lookups, runs.Lookups{Class: d.Text(), PoP: d.Text(), Warm: d.Flag(), Hits: d.Number(), Stale: d.Number(), Other: d.Number()})
 	}
-	g.pops = nil
+	e.pops = nil
 	for range d.Each {
-		g.pops = append(g.pops, d.Text())
-	}
-	for range d.Each {
-		g.ages = append(g.ages, runs.Ages{Class: d.Text(), Sum: d.Duration(), Count: d.Number()})
+		e.pops = append(e.pops, d.Text())
 	}
 	for range d.Each {
-		g.indicators = append(g.indicators, runs.Indicator{Name: d.Text(), SLI: scenario.SLI(d.Text()), Good: d.Number(), Total: d.Number()})
+		e.ages = append(e.ages, runs.Ages{Class: d.Text(), Sum: d.Duration(), Count: d.Number()})
 	}
-	g.routed = runs.Routed{Right: loadWaits(d), Wrong: loadWaits(d)}
-	g.exposed, g.dropped = d.Number(), d.Number()
-	g.overflow = codec.DecodeTally[string](d)
-	g.recent.load(d)
+	for range d.Each {
+		e.indicators = append(e.indicators, runs.Indicator{Name: d.Text(), SLI: scenario.SLI(d.Text()), Good: d.Number(), Total: d.Number()})
+	}
+	e.routed = runs.Routed{Right: loadWaits(d), Wrong: loadWaits(d)}
+	e.exposed, e.dropped = d.Number(), d.Number()
+	e.overflow = codec.DecodeTally[string](d)
+	e.recent.load(d)
 }
 
 func (w *waits) load(d *codec.Decoder) {
