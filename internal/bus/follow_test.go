@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -380,37 +381,68 @@ func TestServerRestart(t *testing.T) {
 	}
 }
 
-// Whoever stops reading remembers up to where it has read: what came before that must have been handed over, all of it.
+// prefetched is a batch of messages that a client has already got, prefetcher the consumer that they are from.
+type prefetched struct {
+	jetstream.MessageBatch
+	messages chan jetstream.Msg
+}
+
+func (p *prefetched) Messages() <-chan jetstream.Msg { return p.messages }
+func (p *prefetched) Error() error                   { return nil }
+
+type prefetcher struct {
+	jetstream.Consumer
+	batch *prefetched
+}
+
+func (p prefetcher) Fetch(int, ...jetstream.FetchOpt) (jetstream.MessageBatch, error) {
+	return p.batch, nil
+}
+
+// numbered is a message that says where it stands.
+type numbered struct {
+	jetstream.Msg
+	sequence uint64
+}
+
+func (n numbered) Metadata() (*jetstream.MsgMetadata, error) {
+	return &jetstream.MsgMetadata{Sequence: jetstream.SequencePair{Consumer: n.sequence, Stream: n.sequence}, NumPending: 1}, nil
+}
+func (n numbered) Data() []byte { return nil }
+
+// Whoever stops reading remembers up to where it has read: what came before that must have been handed over, all of it, however much is under way.
 func TestFollowThatEndsLeavesNoGap(t *testing.T) {
 	t.Parallel()
-	b := newBus(t)
-	const stored = 1000
-	for _, err := range b.PublishResults(soon(t), samples(t, sampleBrowser, stored)) {
-		if err != nil {
-			t.Fatal(err)
+	for round := range 50 {
+		s := &prefetched{messages: make(chan jetstream.Msg, 256)}
+		for n := range uint64(cap(s.messages)) {
+			s.messages <- numbered{sequence: n + 1}
 		}
-	}
-	for stop := uint64(1); stop < stored; stop += 41 {
+		close(s.messages)
 		ctx, cancel := context.WithCancel(t.Context())
-		reached := make(chan struct{})
-		go func() { // somebody else, as in life: whoever reads goes on meanwhile
-			<-reached
-			cancel()
-		}()
-		var last uint64
-		err := b.Follow(ctx, []string{"us"}, nil, Handler{
-			Verdict: func(runs.Verdict, Meta) {},
-			Result: func(_ runs.Result, m Meta) {
-				if m.Sequence != last+1 {
-					t.Errorf("ended at %d: got sequence %d after %d, want no gap", stop, m.Sequence, last)
-				}
-				if last = m.Sequence; last == stop {
-					close(reached)
-				}
-			},
+		f := &flow{work: make(chan *parcel), out: make(chan *parcel, parcels)}
+		var decoding sync.WaitGroup
+		decoding.Go(func() { // and it ends with the first or the second
+			for range f.work {
+				cancel()
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
+		r := &reader{target: 1000}
+		_, _ = r.batch(ctx, prefetcher{batch: s}, 0, f) // how it ends does not matter here
+		close(f.work)
+		close(f.out)
+		decoding.Wait()
+		last := uint64(0)
+		for p := range f.out {
+			for _, l := range p.letters {
+				if l.meta.Sequence.Stream != last+1 {
+					t.Fatalf("round %d: got message %d after %d, want no gap", round, l.meta.Sequence.Stream, last)
+				}
+				last++
+			}
+		}
+		if r.seen != last {
+			t.Fatalf("round %d: got it to have read up to %d, want %d", round, r.seen, last)
 		}
 	}
 }

@@ -77,7 +77,7 @@ func FuzzDecodeVerdict(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if err := checkVerdict(&got); err != nil || verdictSubject(&got) != subject || !scenario.ValidName(got.Region) {
+		if err := got.Check(); err != nil || verdictSubject(&got) != subject || !scenario.ValidName(got.Region) {
 			t.Fatalf("accepted %q on %q: %v", body, subject, err)
 		}
 	})
