@@ -53,6 +53,7 @@ type Unit struct {
 	restored atomic.Int64               // nanoseconds from the start to complete books
 	behind   atomic.Int64               // nanoseconds since the message that was read last had been stored
 	heard    atomic.Bool                // whether any has been read since the last tick
+	deaf     atomic.Bool                // whether heartbeats do not get here, for all that is known
 	typical  atomic.Pointer[map[scenario.Combination]time.Duration]
 	rooms    atomic.Pointer[map[string]room.Room] // for results, by region, as of the last look
 }

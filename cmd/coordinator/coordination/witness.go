@@ -27,7 +27,8 @@ func (u *Unit) listen(ctx context.Context) error {
 	ticker := time.NewTicker(listenEvery)
 	defer ticker.Stop()
 	for {
-		if u.hub.Hears(ctx) {
+		hears := u.hub.Hears(ctx)
+		if u.deaf.Store(!hears); hears {
 			u.fleet.Listening(u.clock.Now())
 		}
 		select {
@@ -60,9 +61,9 @@ func (u *Unit) Reason(id runs.ID, _ string, slot, deadline time.Time) runs.Reaso
 }
 
 // busy reports whether a run of the combination, of a slot before this one, is under way: a probe's last heartbeat named it, and
-// the books have no end of it.
+// the books have no end of it. While nothing is heard there is nobody to say that it has ended.
 func (u *Unit) busy(c scenario.Combination, slot time.Time) bool {
-	return slices.ContainsFunc(u.fleet.Running(c, slot, u.clock.Now()), func(id runs.ID) bool {
+	return !u.deaf.Load() && slices.ContainsFunc(u.fleet.Running(c, slot, u.clock.Now()), func(id runs.ID) bool {
 		_, at, err := id.Parse()
 		return err == nil && !u.ledger.Ended(c, at)
 	})

@@ -32,6 +32,9 @@ func TestBusy(t *testing.T) {
 	busy("nothing heard", false)
 	u.fleet.Heard(&runs.Heartbeat{Region: "us", Probe: "a", Slots: 1, Running: []runs.ID{id}}, now)
 	busy("under way", true)
+	u.deaf.Store(true)
+	busy("nothing is heard of its end, should it have one", false)
+	u.deaf.Store(false)
 	if u.busy(apiInUS, slot) {
 		t.Error("got a slot busy with its own run, want earlier ones only")
 	}
