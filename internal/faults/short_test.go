@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"lastmile/internal/faultpoint"
-	"lastmile/internal/runs"
 )
 
 // TestFaultsShort is the short form: one fleet, in which probes die at two steps of a run, with and without a sibling, one is cut off and one
@@ -17,9 +16,9 @@ func TestFaultsShort(t *testing.T) {
 	f.start(map[string]string{"alone-1": faultpoint.ResultStored, "pair-1": faultpoint.RunClaimed}, "pair-2")
 	f.awaitMeasured("away")
 
-	died := f.death("kill -9 of probe alone-1 at "+faultpoint.ResultStored, "alone", runs.ReasonExpired, runs.ReasonNoProbe)
-	diedToo := f.death("kill -9 of probe pair-1 at "+faultpoint.RunClaimed, "pair", runs.ReasonExpired)
-	cut := f.fault("link of away-1 cut", "away", runs.ReasonExpired, runs.ReasonNoProbe)
+	died := f.death("kill -9 of probe alone-1 at "+faultpoint.ResultStored, "alone", probeReasons()...)
+	diedToo := f.death("kill -9 of probe pair-1 at "+faultpoint.RunClaimed, "pair", probeReasons()...)
+	cut := f.fault("link of away-1 cut", "away", probeReasons()...)
 	f.links["away-1"].cut()
 	time.Sleep(2 * time.Second)
 	f.links["away-1"].heal()
@@ -34,17 +33,17 @@ func TestFaultsShort(t *testing.T) {
 	died()
 	diedToo()
 
-	down := f.fault("kill -9 of the coordinator", "", runs.ReasonCoordinatorDown)
+	down := f.fault("kill -9 of the coordinator", "", hubReasons()...)
 	f.coordinators[0].kill()
 	f.probes["pair-2"].signal(syscall.SIGSTOP)
 	f.coordinators[0].start("")
 	f.awaitReady(0)
 	down()
-	stopped := f.fault("probe pair-2 stopped", "pair", runs.ReasonExpired)
+	stopped := f.fault("probe pair-2 stopped", "pair", probeReasons()...)
 	f.probes["pair-2"].signal(syscall.SIGCONT)
 	stopped()
 
-	down = f.fault("kill -9 of the server", "", runs.ReasonCoordinatorDown, runs.ReasonExpired)
+	down = f.fault("kill -9 of the server", "", hubReasons()...)
 	f.servers[0].kill()
 	f.servers[0].start("")
 	f.awaitMeasured(f.regions()...)

