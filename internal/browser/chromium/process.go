@@ -169,7 +169,9 @@ func swept(dir string, strays map[int]bool) bool {
 		ours := (s.name == crashHandler || strays[pid]) && s.parent == os.Getpid()
 		if s.state == "Z" {
 			if ours {
-				_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // ECHILD: another run's sweep was faster
+				// ECHILD: another run's sweep was faster. None, and no error: its other threads are still ending, and it can't be reaped yet.
+				reaped, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+				clean = clean && (reaped != 0 || err != nil)
 			}
 			continue
 		}
