@@ -163,6 +163,7 @@ func (c *Conn) check(log *slog.Logger, wait time.Duration) error {
 // awaitJetStream waits until somebody answers for JetStream. A server without it may be a leaf whose link to the hub is down, and a cluster that has just
 // started has nobody to answer for some seconds: neither is a reason to give up.
 func (c *Conn) awaitJetStream(ctx context.Context, log *slog.Logger, wait time.Duration) error {
+	var reason error // the last that is not the end of ctx
 	for said := (complaint{}); ; {
 		limited, cancel := context.WithTimeout(ctx, wait)
 		_, err := c.JetStream.AccountInfo(limited)
@@ -173,12 +174,15 @@ func (c *Conn) awaitJetStream(ctx context.Context, log *slog.Logger, wait time.D
 		if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
 			err = errors.New("server has no JetStream; start it with -js, or if it is a leaf see to its link to the hub, and to default_js_domain in its configuration")
 		}
+		if reason == nil || ctx.Err() == nil {
+			reason = err
+		}
 		if ctx.Err() == nil && said.due() {
 			log.Warn("bus without JetStream yet, trying on", "url", c.URL, "err", err)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w (%w)", err, ctx.Err())
+			return fmt.Errorf("%w (%w)", reason, ctx.Err())
 		case <-time.After(pause):
 		}
 	}
