@@ -56,23 +56,22 @@ func (s *standstill) begin() {
 	})
 }
 
-// judge ends the watch. What failed while this process stood still says nothing about the service: peers had given it up, and its clocks ran on. What worked
-// all the same did work; its times are not the service's.
+// judge ends the watch. What failed while this process stood still says nothing about the service: peers had given it up, and its clocks ran on. Only
+// a leak is one whenever it is seen. What worked all the same did work; its times are not the service's.
 func (s *standstill) judge(r *runs.Result) {
 	stood := s.end().Round(time.Millisecond)
 	if stood == 0 || !r.State.Measured() {
 		return
 	}
-	if r.State != runs.StateFailed {
+	leak := r.Cause != nil && r.Cause.Class == runs.ClassCacheLeak
+	if r.State != runs.StateFailed || leak {
 		r.Tainted = append(r.Tainted, fmt.Sprintf("the probe stood still for %s", stood))
 		return
 	}
-	seen := ""
-	if r.Cause != nil {
-		seen = fmt.Sprintf("; what it saw was %s: %s", r.Cause.Class, r.Cause.Detail)
-		r.Cause = &runs.Cause{Class: runs.ClassProbe, Step: r.Cause.Step}
-	} else {
-		r.Cause = &runs.Cause{Class: runs.ClassProbe}
+	ours := runs.Cause{Class: runs.ClassProbe, Detail: fmt.Sprintf("the probe stood still for %s during the run", stood)}
+	if saw := r.Cause; saw != nil {
+		ours.Step = saw.Step
+		ours.Detail += fmt.Sprintf("; what it saw was %s: %s", saw.Class, saw.Detail)
 	}
-	r.State, r.Cause.Detail = runs.StateInvalid, fmt.Sprintf("the probe stood still for %s during the run%s", stood, seen)
+	r.State, r.Cause = runs.StateInvalid, &ours
 }

@@ -46,6 +46,11 @@ func TestStandstill(t *testing.T) {
 			}
 		})
 	}
+	leak := runs.Result{State: runs.StateFailed, Cause: &runs.Cause{Class: runs.ClassCacheLeak}}
+	stood := standstill{stop: func() time.Duration { return 20 * time.Second }}
+	if stood.judge(&leak); leak.State != runs.StateFailed || leak.Cause.Class != runs.ClassCacheLeak || len(leak.Tainted) != 1 {
+		t.Errorf("a leak: got %s %+v, tainted %q, want it to stand", leak.State, leak.Cause, leak.Tainted)
+	}
 	r := runs.Result{State: runs.StateInvalid}
 	(&standstill{}).judge(&r) // of a run that has not begun
 }
