@@ -35,7 +35,8 @@ type Assignment struct {
 	Trigger  Trigger            `json:"trigger"`
 	Term     uint64             `json:"term,omitempty"` // fencing token: of the leadership that ordered it; later ones are greater. 0 = nobody's
 
-	Autonomous bool `json:"autonomous,omitempty"` // ordered by the probe itself, cut off from any coordinator
+	Autonomous bool   `json:"autonomous,omitempty"` // ordered by the probe itself, cut off from any coordinator
+	Avoid      string `json:"avoid,omitempty"`      // of a confirmation: the probe that failed, which hands the run back as long as another may take it
 
 	TraceID string `json:"-"` // of the run under way, W3C Trace Context: the probe makes it; "" = its requests bear none
 }
@@ -55,6 +56,19 @@ func NewAssignment(s scenario.Scenario, region string, network netprofile.Profil
 		Deadline: startBy.Add(s.Timeout.D()),
 		Trigger:  TriggerSchedule,
 	}
+}
+
+// confirmWithin is how long after it was asked for a confirmation may still start.
+const confirmWithin = 15 * time.Second
+
+// NewConfirmation orders a run that is to confirm a failure, at a second that is no slot of the schedule. avoid names the probe that failed, if
+// another one is to be tried first.
+func NewConfirmation(s scenario.Scenario, region string, network netprofile.Profile, at time.Time, avoid string) Assignment {
+	a := NewAssignment(s, region, network, at)
+	a.Trigger, a.Avoid = TriggerConfirm, avoid
+	a.StartBy = at.Add(confirmWithin)
+	a.Deadline = a.StartBy.Add(s.Timeout.D())
+	return a
 }
 
 // Combination names what the assignment runs.

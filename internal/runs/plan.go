@@ -20,6 +20,8 @@ type Plan struct {
 	MadeAt    time.Time            `json:"made_at"`
 	Scenarios []scenario.Scenario  `json:"scenarios"` // with this region among theirs
 	Networks  []netprofile.Profile `json:"networks"`
+
+	Maintenance []Maintenance `json:"maintenance,omitempty"` // slots that it covers are not run
 }
 
 // Check reports what makes a plan that came over the bus, or off a disk, unusable.

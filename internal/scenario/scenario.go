@@ -133,15 +133,26 @@ type SLO struct {
 	Name      string        `json:"name"`
 	SLI       SLI           `json:"sli,omitempty"`
 	Objective slo.Objective `json:"objective"`
-	Window    slo.Window    `json:"window"`
+	Window    slo.Window    `json:"window,omitempty"`    // rolling; or
+	Calendar  Calendar      `json:"calendar,omitempty"`  // a week or a month of the calendar, in UTC, whose budget begins anew with it
 	Step      string        `json:"step,omitempty"`      // latency: the step that counts; empty = the whole run
 	Threshold Duration      `json:"threshold,omitempty"` // latency: slower than this is bad
 	Match     string        `json:"match,omitempty"`     // cache-hit: URL glob of the responses that count; empty = all
 }
 
+// Calendar names a period of the calendar.
+type Calendar string
+
+// The periods. A week begins on Monday.
+const (
+	CalendarWeek  Calendar = "week"
+	CalendarMonth Calendar = "month"
+)
+
 // Alerts holds the paging policy of a scenario.
 type Alerts struct {
-	Critical bool `json:"critical,omitempty"`
+	Critical bool              `json:"critical,omitempty"` // one region that is degraded pages too, not only one that is down
+	Labels   map[string]string `json:"labels,omitempty"`   // added to every alert of the scenario, to route it by
 }
 
 // Combination is one scenario in one region on one network: the unit that has slots, results and a budget.
