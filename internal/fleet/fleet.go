@@ -72,7 +72,7 @@ func (f *Fleet) Heard(hb *runs.Heartbeat, now time.Time) {
 	}
 	p.Slots, p.Running, p.Spooled, p.Browser, p.Rejected = min(max(hb.Slots, 0), maxListed), len(hb.Running), hb.Spooled, hb.Browser, hb.Rejected
 	p.Pools, p.Autonomous, p.Left, p.SpoolBytes = pools(hb), hb.Autonomous, hb.Leaving, hb.SpoolBytes
-	f.note(key, p, hb.Running, now)
+	f.note(key, p, hb, now)
 	f.attend(p, now)
 	f.sweep(now)
 }

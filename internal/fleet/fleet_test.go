@@ -117,6 +117,10 @@ func TestRunning(t *testing.T) {
 	if got := running(60, 11); got != 2 {
 		t.Errorf("after the run of one probe ended: got %d under way, want 2", got)
 	}
+	f.Heard(&runs.Heartbeat{Region: "us", Probe: "b", Running: []runs.ID{shop("us", 0)}, Ended: []runs.ID{shop("us", 0)}}, second(10))
+	if got := running(60, 11); got != 1 {
+		t.Errorf("after another one ended, whose result is on its way: got %d under way, want 1", got)
+	}
 	f.Heard(&runs.Heartbeat{Region: "us", Probe: "a", Leaving: true, Running: []runs.ID{shop("us", 10)}}, second(11))
 	beat(f, "us", "b", second(11))
 	if got := running(60, 11); got != 0 || len(f.current) != 0 {

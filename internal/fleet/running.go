@@ -21,8 +21,13 @@ type listed struct {
 }
 
 // note takes up which runs a probe has, instead of those that it had.
-func (f *Fleet) note(key string, p *member, ids []runs.ID, now time.Time) {
+func (f *Fleet) note(key string, p *member, hb *runs.Heartbeat, now time.Time) {
 	f.unlist(key, p)
+	ended := map[runs.ID]bool{}
+	for _, id := range hb.Ended {
+		ended[id] = true
+	}
+	ids := hb.Running
 	if len(ids) > maxListed {
 		f.refused++
 		ids = ids[:maxListed]
@@ -35,7 +40,7 @@ func (f *Fleet) note(key string, p *member, ids []runs.ID, now time.Time) {
 		if !f.taken.add(id) {
 			f.refused++
 		}
-		if p.Left { // what it has not ended it hands back
+		if p.Left || ended[id] { // what a probe that leaves has not ended it hands back
 			continue
 		}
 		p.running = append(p.running, c)
@@ -55,7 +60,7 @@ func (f *Fleet) unlist(key string, p *member) {
 }
 
 // Running lists the combination's runs of slots before a time that are under way as far as the heartbeats tell. A run that ended since the
-// last heartbeat is among them: its result tells.
+// last heartbeat is among them: its result tells, or the next heartbeat.
 func (f *Fleet) Running(c scenario.Combination, before, now time.Time) []runs.ID {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -72,6 +72,7 @@ type Heartbeat struct {
 	Autonomous bool     `json:"autonomous,omitempty"`  // whether it has been ordering its own runs until now
 	Leaving    bool     `json:"leaving,omitempty"`     // it stops in good order: this is its last one
 	SpoolBytes int64    `json:"spool_bytes,omitempty"` // what its spool takes on disk
+	Ended      []ID     `json:"ended,omitempty"`       // of Running, those that are over: their results may be long on their way
 }
 
 // Check reports what makes a heartbeat that came over the bus unusable.

@@ -142,9 +142,10 @@ func (w *Worker) beat(ctx context.Context) {
 
 // heartbeat sends one; leaving = it is the last.
 func (w *Worker) heartbeat(ctx context.Context, limit time.Duration, leaving bool) {
+	taken, ended := w.news()
 	hb := runs.Heartbeat{
 		Schema: runs.Schema, Region: w.opts.Region, Probe: w.opts.Probe, Version: w.opts.Version,
-		Slots: len(w.places), Running: w.news(), Spooled: w.spool.Pending(), SpoolBytes: w.spool.Bytes(),
+		Slots: len(w.places), Running: taken, Ended: ended, Spooled: w.spool.Pending(), SpoolBytes: w.spool.Bytes(),
 		Browser: w.opts.BrowserSlots > 0, Pools: w.opts.Pools(), Rejected: w.Stats().Rejected, Clock: w.clock(), Leaving: leaving,
 	}
 	if w.opts.Autonomy != nil {
@@ -242,11 +243,16 @@ func (w *Worker) clock() *runs.Clock {
 	return &clock
 }
 
-// news lists the runs under way and those begun and ended since the last answered heartbeat.
-func (w *Worker) news() []runs.ID {
+// news lists the runs under way and those begun and ended since the last answered heartbeat, and the latter once more by themselves.
+func (w *Worker) news() (taken, ended []runs.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Sorted(maps.Keys(w.running))
+	for _, id := range slices.Sorted(maps.Keys(w.running)) {
+		if taken = append(taken, id); !w.running[id] {
+			ended = append(ended, id)
+		}
+	}
+	return taken, ended
 }
 
 // maxRecent is how many run ids are remembered against repeats: several times what a probe can run in a job's life.

@@ -24,13 +24,16 @@ func TestHeartbeatsStaySmall(t *testing.T) {
 		w.begin(id(n))
 		w.end(id(n))
 	}
-	told := w.news()
+	told, ended := w.news()
 	has := map[runs.ID]bool{}
 	for _, one := range told {
 		has[one] = true
 	}
 	if len(told) > maxTold+1 || !has[id(1)] || !has[id(3*maxTold)] || has[id(2)] {
 		t.Errorf("got %d runs told, want %d at most: what is under way, and the newest", len(told), maxTold)
+	}
+	if slices.Contains(ended, id(1)) || len(ended) != len(told)-1 {
+		t.Errorf("got %d of %d runs told as ended, want all but the one under way", len(ended), len(told))
 	}
 }
 

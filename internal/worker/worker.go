@@ -272,6 +272,7 @@ func (w *Worker) do(ctx context.Context, a *runs.Assignment, job *bus.Job) {
 	switch stored := w.store(&result); {
 	case stored && job != nil:
 		faultpoint.Reached(faultpoint.ResultStored)
+		w.end(a.RunID) // it is over, however long a hub that does not answer is waited for
 		w.ack(ctx, job)
 		faultpoint.Reached(faultpoint.JobDone)
 	case !stored && job != nil:
