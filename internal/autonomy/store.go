@@ -13,6 +13,7 @@ import (
 
 	"lastmile/internal/faultpoint"
 	"lastmile/internal/runs"
+	"lastmile/internal/wholefile"
 )
 
 // The files in a probe's folder.
@@ -23,8 +24,7 @@ const (
 	maxFile    = 64 << 20 // bytes
 )
 
-// store keeps the plan on a probe's disk. A file is either whole and under its name, or not there: it is written beside, synced and renamed,
-// and the folder is synced.
+// store keeps the plan on a probe's disk. A file is either whole and under its name, or not there.
 type store struct{ dir string }
 
 // stored is the plan's file. The sum is over the plan as it stands there: what a disk has changed must not be measured.
@@ -139,37 +139,7 @@ func readFile(path string) ([]byte, error) {
 	return body, err
 }
 
-// write makes a file.
+// write replaces a file.
 func (s store) write(name string, content any) error {
-	body, err := json.Marshal(content)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(s.dir, name)
-	temp := path + ".tmp"
-	if err := writeTemp(temp, body); err != nil {
-		os.Remove(temp) // on a full disk, gives back what it took
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		os.Remove(temp)
-		return err
-	}
-	folder, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
-}
-
-func writeTemp(path string, body []byte) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return wholefile.Replace(filepath.Join(s.dir, name), func(w io.Writer) error { return json.NewEncoder(w).Encode(content) }, nil)
 }

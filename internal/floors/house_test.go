@@ -126,6 +126,7 @@ func lastmile() house {
 			"internal/bus/resultjson": strand,
 			"internal/bus/room":       strand,
 			"internal/faultpoint":     strand,
+			"internal/wholefile":      strand,
 			"internal/hubtime":        strand,
 			"internal/steady":         strand,
 			"internal/answer":         wire,

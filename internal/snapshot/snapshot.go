@@ -17,11 +17,11 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"lastmile/internal/faultpoint"
 	"lastmile/internal/runs"
+	"lastmile/internal/wholefile"
 )
 
 // Schema is the version of what callers write. A file of another one is refused: they start from the streams instead.
@@ -41,38 +41,27 @@ const (
 	buffer    = 1 << 18 // bytes
 )
 
-// Write replaces the file at path by one with this header and what body writes. Crash order: the new file is beside the old one under
-// another name until all of it is on the disk (fsync), then it takes the old one's name, and the folder is synced. A crash before that
-// leaves the old file, one after it the new one; what lies beside it is overwritten next time. Two writers at once are not provided for.
+// Write replaces the file at path by one with this header and what body writes, as wholefile.Replace does.
 func Write(path string, h Header, body func(io.Writer) error) error {
 	if h.Schema == 0 {
 		h.Schema = Schema
 	}
-	beside := path + ".new"
-	if err := write(beside, h, body); err != nil {
-		return errors.Join(fmt.Errorf("write snapshot %s: %w", path, err), gone(os.Remove(beside)))
-	}
-	faultpoint.Reached(faultpoint.SnapshotTemp)
-	if err := os.Rename(beside, path); err != nil {
-		return errors.Join(fmt.Errorf("write snapshot %s: %w", path, err), gone(os.Remove(beside)))
-	}
-	faultpoint.Reached(faultpoint.SnapshotDone)
-	if err := syncFolder(filepath.Dir(path)); err != nil {
+	err := wholefile.Replace(path, func(w io.Writer) error { return write(w, h, body) }, func(step wholefile.Step) {
+		switch step {
+		case wholefile.Written:
+			faultpoint.Reached(faultpoint.SnapshotTemp)
+		case wholefile.Renamed:
+			faultpoint.Reached(faultpoint.SnapshotDone)
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("write snapshot %s: %w", path, err)
 	}
 	return nil
 }
 
-// gone leaves out that there was nothing to remove.
-func gone(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-// write makes the whole file and syncs it.
-func write(path string, h Header, body func(io.Writer) error) (err error) {
+// write makes the whole file.
+func write(f io.Writer, h Header, body func(io.Writer) error) error {
 	head, err := json.Marshal(h)
 	if err != nil {
 		return fmt.Errorf("encode header: %w", err)
@@ -80,11 +69,6 @@ func write(path string, h Header, body func(io.Writer) error) (err error) {
 	if len(head) > maxHeader {
 		return fmt.Errorf("encode header: got %d bytes, want at most %d", len(head), maxHeader)
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(f, sum), buffer)
 	if _, err := out.Write(binary.BigEndian.AppendUint32([]byte(magic), uint32(len(head)))); err != nil {
@@ -104,19 +88,8 @@ func write(path string, h Header, body func(io.Writer) error) (err error) {
 	if err := errors.Join(in.Flush(), packed.Close(), out.Flush()); err != nil {
 		return err
 	}
-	if _, err := f.Write(sum.Sum(nil)); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-// syncFolder makes a rename last.
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	_, err = f.Write(sum.Sum(nil))
+	return err
 }
 
 // Read hands the header and the content of the file at path to body. Its checksum has been compared by then. A file that is not there
