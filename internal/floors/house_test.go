@@ -28,6 +28,7 @@ const (
 	ground = iota
 	definition
 	run
+	note   // pure like the ones before, about them
 	strand // the parts of the bus
 	wire
 	fitting // the small parts of a room
@@ -45,7 +46,7 @@ const (
 func lastmile() house {
 	return house{
 		module: "lastmile",
-		pure:   run,
+		pure:   note,
 		steps: map[string]int{
 			"cmd/coordinator": entrance,
 			"cmd/probe":       entrance,
@@ -138,8 +139,9 @@ func lastmile() house {
 			"internal/clientcert": fitting,
 			"internal/shortage":   fitting,
 
-			"internal/runs":     run,
-			"internal/scenario": definition,
+			"internal/runs":       run,
+			"internal/runs/notes": note,
+			"internal/scenario":   definition,
 
 			"internal/scenario/predicate": definition,
 			"internal/scenario/rules":     run,

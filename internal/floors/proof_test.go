@@ -70,10 +70,10 @@ func TestChecksFindFaults(t *testing.T) {
 		}, []string{"internal/kitchen/a.go: imports cottage/internal/bath: got step 8 imported by step 8, want a lower step"}},
 		{"the ground imports a room", imports, files{
 			"internal/floor/a.go": `package floor; import _ "cottage/internal/bath"`,
-		}, []string{"got step 8 imported by step 0"}},
+		}, []string{"got step 9 imported by step 0"}},
 		{"a build constraint hides nothing", imports, files{
 			"internal/floor/a_plan9.go": "//go:build never\n\npackage floor; import _ \"cottage/internal/bath\"",
-		}, []string{"got step 8 imported by step 0"}},
+		}, []string{"got step 9 imported by step 0"}},
 		{"tests may import upwards", imports, files{
 			"internal/floor/a_test.go": `package floor; import (_ "cottage/internal/bath"; _ "example.com/stove")`,
 		}, nil},

@@ -9,6 +9,7 @@ import (
 
 	"lastmile/internal/journey/budget"
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/notes"
 	"lastmile/internal/scenario"
 )
 
@@ -17,9 +18,9 @@ type Relay interface {
 	// Read reads this probe's clock, and says how it compares with the hub's; the error says that this is not known.
 	Read() (now time.Time, clock runs.Clock, err error)
 	// Publish makes known what has been written. It goes on trying until ctx ends.
-	Publish(ctx context.Context, t runs.Token) error
+	Publish(ctx context.Context, t notes.Token) error
 	// Await waits until ctx ends for what has been written for the run of a reader. What it returns has passed Token.CheckFor.
-	Await(ctx context.Context, a *runs.Assignment) (runs.Token, error)
+	Await(ctx context.Context, a *runs.Assignment) (notes.Token, error)
 }
 
 // Forgetful is an executor that can forget requests, so that a run that looks a thousand times is no larger than one that looks once.
@@ -128,7 +129,7 @@ type reading func() (time.Time, runs.Clock, error)
 
 // put carries out the write steps that are not marked always, and makes the token of what they did. What they wrote is to stay for a while
 // before it is cleaned up. ok is false where there is nothing to tell.
-func (r *run) put(ctx context.Context, read reading) (token runs.Token, stay time.Duration, ok bool) {
+func (r *run) put(ctx context.Context, read reading) (token notes.Token, stay time.Duration, ok bool) {
 	def, ended := r.a.Scenario.Replication, false
 	for i := range def.Write {
 		if step := def.Write[i]; !step.Always {
@@ -143,15 +144,15 @@ func (r *run) put(ctx context.Context, read reading) (token runs.Token, stay tim
 		r.fault = fault(runs.ClassProbe, "%w", err)
 		return token, 0, false
 	}
-	token = runs.Token{
+	token = notes.Token{
 		Schema: runs.Schema, Scenario: r.a.Scenario.Name, Revision: r.a.Revision, Network: r.a.Network.Name, Slot: r.a.Slot, From: def.From,
 		Probe: r.result.Probe, WrittenAt: now, Clock: clock, Values: map[string]string{},
 	}
 	r.result.Replication.WrittenAt = hubTime(now, clock).UTC()
 	for _, name := range def.Pass {
 		value, err := r.scope.Expand("${" + name + "}")
-		if err == nil && len(value) > runs.MaxTokenValue {
-			err = fmt.Errorf("got %d bytes, want at most %d", len(value), runs.MaxTokenValue)
+		if err == nil && len(value) > notes.MaxTokenValue {
+			err = fmt.Errorf("got %d bytes, want at most %d", len(value), notes.MaxTokenValue)
 		}
 		if err != nil {
 			r.fail(&runs.Cause{Class: runs.ClassScript, Detail: fmt.Sprintf("pass %s: %v", name, err)})
@@ -298,7 +299,7 @@ type sights struct {
 }
 
 // observe looks until the write is visible, and then for as long as the scenario wants it watched.
-func (r *run) observe(ctx context.Context, token *runs.Token, read reading) {
+func (r *run) observe(ctx context.Context, token *notes.Token, read reading) {
 	s := &sights{written: hubTime(token.WrittenAt, token.Clock), err: token.Clock.Uncertainty(), out: r.result.Replication, forget: r.forget}
 	s.out.WrittenAt = s.written.UTC()
 	s.limit = r.end()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/notes"
 	"lastmile/internal/scenario"
 	"lastmile/internal/vars"
 )
@@ -20,14 +21,14 @@ import (
 // air carries tokens between relays, and is what the hub's clock says: the real time.
 type air struct {
 	mu     sync.Mutex
-	tokens map[time.Time]runs.Token
+	tokens map[time.Time]notes.Token
 	came   chan struct{} // closed when the first one has come
 	down   error         // why nothing can be published
 	late   time.Duration // after which a token arrives
 	busy   time.Duration // how long it takes to publish one
 }
 
-func newAir() *air { return &air{tokens: map[time.Time]runs.Token{}, came: make(chan struct{})} }
+func newAir() *air { return &air{tokens: map[time.Time]notes.Token{}, came: make(chan struct{})} }
 
 // relay is a probe's end of it, with a clock that is off by shift, and known to be to within off.
 type relay struct {
@@ -41,7 +42,7 @@ func (r relay) Read() (time.Time, runs.Clock, error) {
 	return time.Now().Add(r.shift), runs.Clock{OffsetMS: runs.Milliseconds(r.wrong - r.shift), ErrorMS: runs.Milliseconds(r.off)}, r.unknown
 }
 
-func (r relay) Publish(ctx context.Context, t runs.Token) error {
+func (r relay) Publish(ctx context.Context, t notes.Token) error {
 	if r.down != nil {
 		<-ctx.Done()
 		return r.down
@@ -57,11 +58,11 @@ func (r relay) Publish(ctx context.Context, t runs.Token) error {
 	return nil
 }
 
-func (r relay) Await(ctx context.Context, a *runs.Assignment) (runs.Token, error) {
+func (r relay) Await(ctx context.Context, a *runs.Assignment) (notes.Token, error) {
 	select {
 	case <-r.came:
 	case <-ctx.Done():
-		return runs.Token{}, ctx.Err()
+		return notes.Token{}, ctx.Err()
 	}
 	time.Sleep(r.late)
 	r.mu.Lock()

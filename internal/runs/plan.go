@@ -35,6 +35,14 @@ func (p *Plan) Check() error {
 	if p.Revision == "" {
 		return errors.New("check plan: got no revision")
 	}
+	if len(p.Maintenance) > MaxMaintenance {
+		return fmt.Errorf("check plan: got %d maintenance windows, want at most %d", len(p.Maintenance), MaxMaintenance)
+	}
+	for i := range p.Maintenance {
+		if err := p.Maintenance[i].Check(); err != nil {
+			return fmt.Errorf("check plan: %w", err)
+		}
+	}
 	known := map[string]bool{}
 	for i := range p.Networks {
 		if problems := p.Networks[i].Validate(); len(problems) > 0 {

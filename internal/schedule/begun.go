@@ -5,16 +5,16 @@ import (
 	"errors"
 	"time"
 
-	"lastmile/internal/runs"
+	"lastmile/internal/runs/notes"
 	"lastmile/internal/scenario"
 )
 
 // Beginnings keeps, for each region, with which slot each combination began.
 type Beginnings interface {
 	// Begun returns the stored record and its revision; an empty one where none is stored, or none that can be used.
-	Begun(ctx context.Context, region string) (runs.Begun, uint64, error)
+	Begun(ctx context.Context, region string) (notes.Begun, uint64, error)
 	// SaveBegun replaces the record if the revision is still the stored one, and returns the new revision.
-	SaveBegun(ctx context.Context, record runs.Begun, revision uint64) (uint64, error)
+	SaveBegun(ctx context.Context, record notes.Begun, revision uint64) (uint64, error)
 }
 
 const (
@@ -91,7 +91,7 @@ func (s *Scheduler) recordLater(ctx context.Context) {
 }
 
 // extend brings a region's record up to date with the plan and the books, as of when this scheduler began, and reports whether it changed.
-func (s *Scheduler) extend(record *runs.Begun) (changed bool) {
+func (s *Scheduler) extend(record *notes.Begun) (changed bool) {
 	now := s.began.Unix()
 	if record.First == nil {
 		record.First = map[string]int64{}
@@ -106,7 +106,7 @@ func (s *Scheduler) extend(record *runs.Begun) (changed bool) {
 			if c.Region != record.Region {
 				continue
 			}
-			key := runs.BegunKey(c)
+			key := notes.BegunKey(c)
 			planned[key] = true
 			first, known := record.First[key]
 			if left, gone := record.Left[key]; gone {
@@ -136,7 +136,7 @@ func (s *Scheduler) beginning(p *program, c scenario.Combination) (slot int64, o
 }
 
 // retire notes which combinations are in no plan any more, and drops those that have long been gone.
-func (s *Scheduler) retire(record *runs.Begun, planned map[string]bool) (changed bool) {
+func (s *Scheduler) retire(record *notes.Begun, planned map[string]bool) (changed bool) {
 	now := s.began.Unix()
 	for key := range record.First {
 		left, gone := record.Left[key]
@@ -151,7 +151,7 @@ func (s *Scheduler) retire(record *runs.Begun, planned map[string]bool) (changed
 			changed = true
 		}
 	}
-	if len(record.First) > runs.MaxBegun { // what is planned comes first
+	if len(record.First) > notes.MaxBegun { // what is planned comes first
 		for key := range record.Left {
 			delete(record.First, key)
 		}
@@ -163,7 +163,7 @@ func (s *Scheduler) retire(record *runs.Begun, planned map[string]bool) (changed
 // first returns the combination's first slot, as the books or the record of its region know it.
 func (s *Scheduler) first(c scenario.Combination) (slot time.Time, ok bool) {
 	slot, ok = s.book.First(c)
-	if at, known := s.lanes[c.Region].begun[runs.BegunKey(c)]; known && (!ok || at < slot.Unix()) {
+	if at, known := s.lanes[c.Region].begun[notes.BegunKey(c)]; known && (!ok || at < slot.Unix()) {
 		slot, ok = time.Unix(at, 0).UTC(), true
 	}
 	return slot, ok

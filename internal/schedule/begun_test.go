@@ -13,34 +13,35 @@ import (
 	"time"
 
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/notes"
 	"lastmile/internal/scenario"
 )
 
 // beginnings is a store of records in memory, whose writes can fail.
 type beginnings struct {
 	mu        sync.Mutex
-	records   map[string]runs.Begun
+	records   map[string]notes.Begun
 	revisions map[string]uint64
 	before    func(region string) error // is called before a write; nil = nothing
 	writes    int
 }
 
 func newBeginnings() *beginnings {
-	return &beginnings{records: map[string]runs.Begun{}, revisions: map[string]uint64{}}
+	return &beginnings{records: map[string]notes.Begun{}, revisions: map[string]uint64{}}
 }
 
-func (b *beginnings) Begun(_ context.Context, region string) (runs.Begun, uint64, error) {
+func (b *beginnings) Begun(_ context.Context, region string) (notes.Begun, uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	record, ok := b.records[region]
 	if !ok {
-		record = runs.Begun{Schema: runs.Schema, Region: region}
+		record = notes.Begun{Schema: runs.Schema, Region: region}
 	}
 	record.First, record.Left = maps.Clone(record.First), maps.Clone(record.Left)
 	return record, b.revisions[region], nil
 }
 
-func (b *beginnings) SaveBegun(_ context.Context, record runs.Begun, revision uint64) (uint64, error) {
+func (b *beginnings) SaveBegun(_ context.Context, record notes.Begun, revision uint64) (uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.before != nil {
@@ -55,8 +56,8 @@ func (b *beginnings) SaveBegun(_ context.Context, record runs.Begun, revision ui
 	return b.revisions[record.Region], nil
 }
 
-func (b *beginnings) put(record runs.Begun) {
-	b.records[record.Region] = runs.Begun{Schema: record.Schema, Region: record.Region, First: maps.Clone(record.First), Left: maps.Clone(record.Left)}
+func (b *beginnings) put(record notes.Begun) {
+	b.records[record.Region] = notes.Begun{Schema: record.Schema, Region: record.Region, First: maps.Clone(record.First), Left: maps.Clone(record.Left)}
 	b.revisions[record.Region]++
 	b.writes++
 }
@@ -76,7 +77,7 @@ type recorded struct {
 
 func (r recorded) Plan(c scenario.Combination, slot, deadline time.Time) {
 	r.beginnings.mu.Lock()
-	if at, ok := r.records[c.Region].First[runs.BegunKey(c)]; !ok || at > slot.Unix() {
+	if at, ok := r.records[c.Region].First[notes.BegunKey(c)]; !ok || at > slot.Unix() {
 		r.t.Errorf("%v at %s: entered with the beginning recorded as %d, want that first", c, slot, at)
 	}
 	r.beginnings.mu.Unlock()
@@ -158,7 +159,7 @@ func TestBeginningsOfTwoCoordinators(t *testing.T) {
 		earlier := slotAfter(t, time.Now().Add(-40*time.Second))
 		kept.before = func(string) error {
 			kept.before = nil
-			kept.put(runs.Begun{Schema: runs.Schema, Region: "us", First: map[string]int64{"shop.none": earlier.Unix()}})
+			kept.put(notes.Begun{Schema: runs.Schema, Region: "us", First: map[string]int64{"shop.none": earlier.Unix()}})
 			return nil // and the write that follows finds another revision
 		}
 		run(t, h, plan(t, "us"), Options{Beginnings: kept}, 10*time.Second)
@@ -202,7 +203,7 @@ func TestExtend(t *testing.T) {
 		}
 		s := New(slog.New(slog.DiscardHandler), plan(t, "us", "eu"), h, h, h, Options{})
 		s.began = at
-		record := runs.Begun{Schema: runs.Schema, Region: "us", First: tc.first, Left: tc.left}
+		record := notes.Begun{Schema: runs.Schema, Region: "us", First: tc.first, Left: tc.left}
 		changed := s.extend(&record)
 		if changed == tc.same || !maps.Equal(record.First, tc.want) || !maps.Equal(record.Left, tc.wantLeft) {
 			t.Errorf("%s: got %v, gone %v, changed: %t; want %v, gone %v", tc.name, record.First, record.Left, changed, tc.want, tc.wantLeft)

@@ -7,10 +7,11 @@ import (
 	"testing"
 
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/notes"
 )
 
-func record() runs.Begun {
-	return runs.Begun{
+func record() notes.Begun {
+	return notes.Begun{
 		Schema: runs.Schema, Region: "us", First: map[string]int64{"shop.none": 1_800_000_000, "shop.3g": 1_800_000_060}, Left: map[string]int64{"shop.3g": 1_800_000_120},
 	}
 }
@@ -28,18 +29,18 @@ func TestBeginningsComeBackAsTheyWere(t *testing.T) {
 
 func TestUnusableBeginnings(t *testing.T) {
 	for name, tc := range map[string]struct {
-		spoil func(*runs.Begun)
+		spoil func(*notes.Begun)
 		want  string
 	}{
-		"schema":         {func(b *runs.Begun) { b.Schema = 7 }, "got schema 7"},
-		"region":         {func(b *runs.Begun) { b.Region = "u.s" }, "got region"},
-		"no network":     {func(b *runs.Begun) { b.First["shop"] = 1 }, `got "shop"`},
-		"no label":       {func(b *runs.Begun) { b.First["shop.*"] = 1 }, `got "shop.*"`},
-		"no time":        {func(b *runs.Begun) { b.First["shop.4g"] = 0 }, "at 0 s"},
-		"gone, no time":  {func(b *runs.Begun) { b.Left["shop.none"] = -1 }, "gone at -1 s"},
-		"gone, not come": {func(b *runs.Begun) { b.Left["shop.4g"] = 1 }, "gone at 1 s"},
-		"too many": {func(b *runs.Begun) {
-			for n := range runs.MaxBegun {
+		"schema":         {func(b *notes.Begun) { b.Schema = 7 }, "got schema 7"},
+		"region":         {func(b *notes.Begun) { b.Region = "u.s" }, "got region"},
+		"no network":     {func(b *notes.Begun) { b.First["shop"] = 1 }, `got "shop"`},
+		"no label":       {func(b *notes.Begun) { b.First["shop.*"] = 1 }, `got "shop.*"`},
+		"no time":        {func(b *notes.Begun) { b.First["shop.4g"] = 0 }, "at 0 s"},
+		"gone, no time":  {func(b *notes.Begun) { b.Left["shop.none"] = -1 }, "gone at -1 s"},
+		"gone, not come": {func(b *notes.Begun) { b.Left["shop.4g"] = 1 }, "gone at 1 s"},
+		"too many": {func(b *notes.Begun) {
+			for n := range notes.MaxBegun {
 				b.First[fmt.Sprintf("s%d.none", n)] = 1
 			}
 		}, "got 100002 combinations"},
@@ -57,7 +58,7 @@ func TestUnusableBeginnings(t *testing.T) {
 
 // The largest plan of a region that we promise to bear fits into one message of a server as it comes.
 func TestTenThousandBeginningsFitIntoAMessage(t *testing.T) {
-	b := runs.Begun{Schema: runs.Schema, Region: "us", First: map[string]int64{}}
+	b := notes.Begun{Schema: runs.Schema, Region: "us", First: map[string]int64{}}
 	for n := range 10_000 {
 		b.First[fmt.Sprintf("customer-journey-%d.network-%d", n/4, n%4)] = 1_800_000_000 + int64(n*n%3600)
 	}

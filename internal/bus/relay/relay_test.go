@@ -17,6 +17,7 @@ import (
 	"lastmile/internal/bus/embedded"
 	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/notes"
 	"lastmile/internal/scenario"
 )
 
@@ -109,7 +110,7 @@ func wait(t testing.TB, what string, check func() bool) {
 }
 
 // reader is the assignment of a run that reads in eu what us writes, and the token of that.
-func reader(t testing.TB, network string) (runs.Assignment, runs.Token) {
+func reader(t testing.TB, network string) (runs.Assignment, notes.Token) {
 	t.Helper()
 	schedule, err := scenario.ParseSchedule("@every 1m")
 	if err != nil {
@@ -122,13 +123,13 @@ func reader(t testing.TB, network string) (runs.Assignment, runs.Token) {
 		},
 		Steps: []scenario.Step{{Type: scenario.StepHTTP, URL: "http://shop/${order}"}},
 	}, "eu", netprofile.Profile{Name: network, Version: "v1"}, time.Now().UTC().Truncate(time.Second))
-	return a, runs.Token{
+	return a, notes.Token{
 		Schema: runs.Schema, Scenario: "copy", Revision: a.Revision, Network: network, Slot: a.Slot, From: "us", Probe: "p1",
 		WrittenAt: a.Slot.Add(time.Second), Until: a.Slot.Add(5 * time.Second), Clock: runs.Clock{OffsetMS: -2, ErrorMS: 0.5}, Values: map[string]string{"order": "17"},
 	}
 }
 
-func mustPublish(t testing.TB, r *Relay, token runs.Token) {
+func mustPublish(t testing.TB, r *Relay, token notes.Token) {
 	t.Helper()
 	if err := r.Publish(soon(t), token); err != nil {
 		t.Fatal(err)
@@ -189,7 +190,7 @@ func TestNoToken(t *testing.T) {
 		t.Error("publish for another region: got no error")
 	}
 	big := token
-	big.From, big.Values = "us", map[string]string{"order": strings.Repeat("x", runs.MaxTokenValue+1)}
+	big.From, big.Values = "us", map[string]string{"order": strings.Repeat("x", notes.MaxTokenValue+1)}
 	if err := us.Publish(t.Context(), big); err == nil || !strings.Contains(err.Error(), "4097 bytes") {
 		t.Errorf("a value too large: got %v, want an error with its size", err)
 	}
@@ -213,7 +214,7 @@ func TestTokenIsRefused(t *testing.T) {
 	server, js := start(t, embedded.Options{})
 	a, token := reader(t, "none")
 	subject := tokenSubject(token.Combination(), token.Slot)
-	change := func(change func(*runs.Token)) []byte {
+	change := func(change func(*notes.Token)) []byte {
 		one := token
 		change(&one)
 		body, err := json.Marshal(one)
@@ -225,20 +226,22 @@ func TestTokenIsRefused(t *testing.T) {
 	for name, body := range map[string][]byte{
 		"no JSON":          []byte("{"),
 		"nothing":          []byte("null"),
-		"another schema":   change(func(t *runs.Token) { t.Schema = 2 }),
-		"another revision": change(func(t *runs.Token) { t.Revision = "abc" }),
-		"another slot":     change(func(t *runs.Token) { t.Slot = t.Slot.Add(time.Second) }),
-		"another scenario": change(func(t *runs.Token) { t.Scenario = "x" }),
-		"another network":  change(func(t *runs.Token) { t.Network = "3g" }),
-		"another region":   change(func(t *runs.Token) { t.From = "eu" }),
-		"no probe":         change(func(t *runs.Token) { t.Probe = "" }),
-		"no time":          change(func(t *runs.Token) { t.WrittenAt = time.Time{} }),
-		"gone before":      change(func(t *runs.Token) { t.Until = t.WrittenAt.Add(-1) }),
-		"error below zero": change(func(t *runs.Token) { t.Clock.ErrorMS = -1 }),
-		"endless error":    change(func(t *runs.Token) { t.Clock.ErrorMS = 1e300 }),
-		"no value":         change(func(t *runs.Token) { t.Values = nil }),
-		"another value":    change(func(t *runs.Token) { t.Values = map[string]string{"order": "1", "vars.base": "http://evil"} }),
-		"a large value":    change(func(t *runs.Token) { t.Values = map[string]string{"order": strings.Repeat("x", runs.MaxTokenValue+1)} }),
+		"another schema":   change(func(t *notes.Token) { t.Schema = 2 }),
+		"another revision": change(func(t *notes.Token) { t.Revision = "abc" }),
+		"another slot":     change(func(t *notes.Token) { t.Slot = t.Slot.Add(time.Second) }),
+		"another scenario": change(func(t *notes.Token) { t.Scenario = "x" }),
+		"another network":  change(func(t *notes.Token) { t.Network = "3g" }),
+		"another region":   change(func(t *notes.Token) { t.From = "eu" }),
+		"no probe":         change(func(t *notes.Token) { t.Probe = "" }),
+		"no time":          change(func(t *notes.Token) { t.WrittenAt = time.Time{} }),
+		"gone before":      change(func(t *notes.Token) { t.Until = t.WrittenAt.Add(-1) }),
+		"error below zero": change(func(t *notes.Token) { t.Clock.ErrorMS = -1 }),
+		"endless error":    change(func(t *notes.Token) { t.Clock.ErrorMS = 1e300 }),
+		"no value":         change(func(t *notes.Token) { t.Values = nil }),
+		"another value":    change(func(t *notes.Token) { t.Values = map[string]string{"order": "1", "vars.base": "http://evil"} }),
+		"a large value": change(func(t *notes.Token) {
+			t.Values = map[string]string{"order": strings.Repeat("x", notes.MaxTokenValue+1)}
+		}),
 	} {
 		var log bytes.Buffer
 		eu := New(slog.New(slog.NewTextHandler(&log, nil)), "eu", Options{})
@@ -255,10 +258,10 @@ func TestTokenIsRefused(t *testing.T) {
 			t.Errorf("%s: got %d log lines, want 1:\n%s", name, n, log.String())
 		}
 	}
-	if _, err := js.Publish(soon(t), subject, bytes.Repeat([]byte("x"), runs.MaxTokenSize+2*headroom)); err == nil {
+	if _, err := js.Publish(soon(t), subject, bytes.Repeat([]byte("x"), notes.MaxTokenSize+2*headroom)); err == nil {
 		t.Error("a message over the limit: got it stored")
 	}
-	if _, err := js.Publish(soon(t), subject, change(func(*runs.Token) {})); err != nil {
+	if _, err := js.Publish(soon(t), subject, change(func(*notes.Token) {})); err != nil {
 		t.Fatal(err)
 	}
 	eu := join(t, server, "eu", Options{})
@@ -398,7 +401,7 @@ func FuzzToken(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got.Combination() != token.Combination() || !got.Slot.Equal(a.Slot) || len(got.Values) != 1 || len(got.Values["order"]) > runs.MaxTokenValue || got.Clock.ErrorMS < 0 {
+		if got.Combination() != token.Combination() || !got.Slot.Equal(a.Slot) || len(got.Values) != 1 || len(got.Values["order"]) > notes.MaxTokenValue || got.Clock.ErrorMS < 0 {
 			t.Fatalf("accepted %q", body)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/notes"
 	"lastmile/internal/scenario"
 )
 
@@ -41,7 +42,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, regions []string, repli
 			Replicas:    replicas,
 			MaxAge:      tokenAge,
 			MaxBytes:    tokensBytes,
-			MaxMsgSize:  runs.MaxTokenSize + headroom,
+			MaxMsgSize:  notes.MaxTokenSize + headroom,
 			Discard:     jetstream.DiscardOld,
 			AllowDirect: true,
 		})
@@ -62,7 +63,7 @@ const (
 
 // Publish makes a token known, once: where there is one for its slot already, that one stays, and the error is nil. It goes on trying until
 // ctx ends.
-func (r *Relay) Publish(ctx context.Context, t runs.Token) error {
+func (r *Relay) Publish(ctx context.Context, t notes.Token) error {
 	what := "publish token of " + string(runs.NewID(t.Combination(), t.Slot))
 	if err := t.Check(); err != nil {
 		return fault(what, err)
@@ -74,8 +75,8 @@ func (r *Relay) Publish(ctx context.Context, t runs.Token) error {
 	if err != nil {
 		return fault(what, err)
 	}
-	if len(body) > runs.MaxTokenSize {
-		return fmt.Errorf("%s: got %d bytes, want at most %d", what, len(body), runs.MaxTokenSize)
+	if len(body) > notes.MaxTokenSize {
+		return fmt.Errorf("%s: got %d bytes, want at most %d", what, len(body), notes.MaxTokenSize)
 	}
 	for {
 		err = r.store(ctx, tokenSubject(t.Combination(), t.Slot), body)
@@ -106,7 +107,7 @@ func (r *Relay) store(ctx context.Context, subject string, body []byte) error {
 
 // Await waits for the token that a reader's run needs, until ctx ends. One that is not usable is refused, and said so in the log and in the
 // error; a later one may be.
-func (r *Relay) Await(ctx context.Context, a *runs.Assignment) (runs.Token, error) {
+func (r *Relay) Await(ctx context.Context, a *runs.Assignment) (notes.Token, error) {
 	from := a.Combination()
 	from.Region = a.Scenario.Replication.From
 	what := "await token of " + string(runs.NewID(from, a.Slot))
@@ -180,7 +181,7 @@ func (w *waiter) listen(h *hub) error {
 }
 
 // look gets the token if it is there. It listens before it looks, so that none can come unseen in between.
-func (w *waiter) look(ctx context.Context) (t runs.Token, err error) {
+func (w *waiter) look(ctx context.Context) (t notes.Token, err error) {
 	h, err := w.relay.connection()
 	if err != nil {
 		return t, err
@@ -214,15 +215,15 @@ func (w *waiter) look(ctx context.Context) (t runs.Token, err error) {
 }
 
 // decode reads a token that was stored for a reader's run.
-func decode(body []byte, a *runs.Assignment) (t runs.Token, err error) {
-	if len(body) > runs.MaxTokenSize {
-		return t, fmt.Errorf("read token: got %d bytes, want at most %d", len(body), runs.MaxTokenSize)
+func decode(body []byte, a *runs.Assignment) (t notes.Token, err error) {
+	if len(body) > notes.MaxTokenSize {
+		return t, fmt.Errorf("read token: got %d bytes, want at most %d", len(body), notes.MaxTokenSize)
 	}
 	if err := json.Unmarshal(body, &t); err != nil {
-		return runs.Token{}, fault("read token", err)
+		return notes.Token{}, fault("read token", err)
 	}
 	if err := t.CheckFor(a); err != nil {
-		return runs.Token{}, err
+		return notes.Token{}, err
 	}
 	return t, nil
 }

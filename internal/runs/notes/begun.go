@@ -1,9 +1,10 @@
-package runs
+package notes
 
 import (
 	"fmt"
 	"strings"
 
+	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
 
@@ -24,8 +25,8 @@ func BegunKey(c scenario.Combination) string { return c.Scenario + "." + c.Netwo
 
 // Check reports what makes a record that came over the bus unusable.
 func (b *Begun) Check() error {
-	if b.Schema != Schema {
-		return fmt.Errorf("check beginnings: got schema %d, want %d", b.Schema, Schema)
+	if b.Schema != runs.Schema {
+		return fmt.Errorf("check beginnings: got schema %d, want %d", b.Schema, runs.Schema)
 	}
 	if !scenario.ValidName(b.Region) {
 		return fmt.Errorf("check beginnings: got region %.100q, want a label", b.Region)

@@ -1,11 +1,11 @@
-package runs
+package notes
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
+	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
 
@@ -13,7 +13,6 @@ import (
 const (
 	MaxTokenValue = 4 << 10  // bytes of one value
 	MaxTokenSize  = 48 << 10 // bytes of the message
-	maxClockError = float64(24 * time.Hour / time.Millisecond)
 )
 
 // Token is what a replication's writer tells the readers of its slot: that the write is done, when, and what they have to know of it.
@@ -27,7 +26,7 @@ type Token struct {
 	Probe     string            `json:"probe"`
 	WrittenAt time.Time         `json:"written_at"`     // by the writer's clock
 	Until     time.Time         `json:"until,omitzero"` // by the writer's clock: when the write begins to be cleaned up; zero = never
-	Clock     Clock             `json:"clock"`          // the writer's
+	Clock     runs.Clock        `json:"clock"`          // the writer's
 	Values    map[string]string `json:"values,omitempty"`
 }
 
@@ -38,8 +37,8 @@ func (t *Token) Combination() scenario.Combination {
 
 // Check reports what makes a token unusable, whoever it is for.
 func (t *Token) Check() error {
-	if t.Schema != Schema {
-		return fmt.Errorf("check token: got schema %d, want %d", t.Schema, Schema)
+	if t.Schema != runs.Schema {
+		return fmt.Errorf("check token: got schema %d, want %d", t.Schema, runs.Schema)
 	}
 	for what, name := range map[string]string{"scenario": t.Scenario, "network": t.Network, "region": t.From, "probe": t.Probe} {
 		if !scenario.ValidName(name) {
@@ -60,14 +59,9 @@ func (t *Token) Check() error {
 	return nil
 }
 
-// Sound reports whether the numbers can be reckoned with; it also refuses NaN. Clocks that are years apart are wrong, but no nonsense.
-func (c Clock) Sound() bool {
-	return c.ErrorMS >= 0 && c.ErrorMS <= maxClockError && math.Abs(c.OffsetMS) <= 1e12
-}
-
 // CheckFor reports what makes a token unusable for a run that reads: it must be of the reader's scenario as the reader knows it, of its
 // network and slot, from the region that writes, and have all that the steps need and nothing else.
-func (t *Token) CheckFor(a *Assignment) error {
+func (t *Token) CheckFor(a *runs.Assignment) error {
 	if err := t.Check(); err != nil {
 		return err
 	}
@@ -90,12 +84,4 @@ func (t *Token) CheckFor(a *Assignment) error {
 		}
 	}
 	return nil
-}
-
-// Offset is what is to be added to the probe's time.
-func (c Clock) Offset() time.Duration { return time.Duration(c.OffsetMS * float64(time.Millisecond)) }
-
-// Uncertainty is how far off Offset may be.
-func (c Clock) Uncertainty() time.Duration {
-	return time.Duration(c.ErrorMS * float64(time.Millisecond))
 }

@@ -1,0 +1,87 @@
+package runs
+
+import (
+	"time"
+
+	"lastmile/internal/scenario"
+	"lastmile/internal/slo"
+)
+
+// Counts returns what a result is for an objective that counts runs: one slot, of which exactly one field is 1. For availability that is what its state
+// says. For latency a failed run is bad; one whose times are not to be trusted is invalid, whatever its state; one in which the objective's
+// step did not run, though nothing failed, is skipped; and one that took longer than the threshold is slow. Of an objective that counts
+// events see Events.
+func (r *Result) Counts(o *scenario.SLO) slo.Counts {
+	if o.SLI != scenario.SLILatency || !r.State.Measured() {
+		return r.State.Counts()
+	}
+	took := r.DurationMS
+	switch {
+	case len(r.Tainted) > 0:
+		return slo.Counts{Invalid: 1}
+	case r.State == StateFailed:
+		return slo.Counts{Bad: 1}
+	case o.Step != "":
+		step := r.step(o.Step)
+		if step == nil || step.State == StepSkipped {
+			return slo.Counts{Skipped: 1}
+		}
+		if step.State == StepFailed { // an optional one
+			return slo.Counts{Bad: 1}
+		}
+		took = step.DurationMS
+	}
+	if took > Milliseconds(o.Threshold.D()) {
+		return slo.Counts{Slow: 1}
+	}
+	return slo.Counts{Good: 1}
+}
+
+func (r *Result) step(id string) *Step {
+	for i := range r.Steps {
+		if r.Steps[i].ID == id {
+			return &r.Steps[i]
+		}
+	}
+	return nil
+}
+
+// Events counts the good and the bad events of a result for an objective with sli cache-hit, routing or freshness; there are none in a run
+// that was not measured, and none for any other objective. Only first attempts count: of a step that polls or retries, the others are what no user had.
+// expected is the region that ought to serve the run's (scenario.ExpectedRegion); within is how soon a write must be visible.
+func (r *Result) Events(o *scenario.SLO, expected string, within time.Duration) (n slo.Counts) {
+	if !r.State.Measured() {
+		return n
+	}
+	event := func(good bool) {
+		if good {
+			n.Good++
+		} else {
+			n.Bad++
+		}
+	}
+	switch o.SLI {
+	case scenario.SLICacheHit:
+		for i := range r.Requests {
+			if q := &r.Requests[i]; q.CacheAnswer() && (o.Match == "" || scenario.Glob(o.Match, q.URL)) {
+				event(q.Cache.State.Hit())
+			}
+		}
+	case scenario.SLIRouting:
+		for i := range r.Requests {
+			if q := &r.Requests[i]; !q.Again && q.ServedRegion != "" {
+				event(q.ServedRegion == expected)
+			}
+		}
+	case scenario.SLIFreshness: // a reader's that could tell, and whose times are to be trusted
+		if rep := r.Replication; rep != nil && (rep.Lost || rep.LagMS != nil && len(r.Tainted) == 0) {
+			event(!rep.Lost && rep.LagMS != nil && *rep.LagMS <= Milliseconds(within))
+		}
+	}
+	return n
+}
+
+// CacheAnswer reports whether a shared cache answered, or could have: in the first attempt of its step, over the network.
+func (q *Request) CacheAnswer() bool {
+	return !q.Again && q.BrowserCache == "" && q.Status != 0 && q.Cache.State.Counts()
+}
