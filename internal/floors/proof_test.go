@@ -67,7 +67,7 @@ func TestChecksFindFaults(t *testing.T) {
 		}},
 		{"rooms import each other", imports, files{
 			"internal/kitchen/a.go": `package kitchen; import _ "cottage/internal/bath"`,
-		}, []string{"internal/kitchen/a.go: imports cottage/internal/bath: got step 8 imported by step 8, want a lower step"}},
+		}, []string{"internal/kitchen/a.go: imports cottage/internal/bath: got step 9 imported by step 9, want a lower step"}},
 		{"the ground imports a room", imports, files{
 			"internal/floor/a.go": `package floor; import _ "cottage/internal/bath"`,
 		}, []string{"got step 9 imported by step 0"}},

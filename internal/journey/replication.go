@@ -29,14 +29,11 @@ type Forgetful interface {
 	Forget(drop func(*runs.Request) bool)
 }
 
-// reserve is what a writer leaves of its run's time for cleaning up.
-const reserve = cleanupTime
-
-// leastPatience is how long a look that the end cuts off must have waited, at the least, to say something of the service.
-const leastPatience = time.Second
-
-// shortestPause is the least time between two looks.
-const shortestPause = time.Millisecond
+const (
+	reserve       = cleanupTime      // what a writer leaves of its run's time for cleaning up
+	leastPatience = time.Second      // that a look which the end cuts off must have waited, to say something of the service
+	shortestPause = time.Millisecond // between two looks
+)
 
 // replicate is a run of kind replication: it writes in the region that the scenario names, and reads in the others. Without a relay
 // there are no others: the run does both, one after the other, by one clock.
