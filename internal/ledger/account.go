@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"lastmile/internal/cachestate"
+	"lastmile/internal/ledger/causes"
 	"lastmile/internal/ledger/codec"
 	"lastmile/internal/ledger/edge"
+	"lastmile/internal/ledger/indicators"
 	"lastmile/internal/ledger/slots"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
-	"lastmile/internal/slo"
 )
 
 func compare[T cmp.Ordered](a, b T) int { return cmp.Compare(a, b) }
@@ -30,7 +31,6 @@ const (
 type account struct {
 	combination scenario.Combination
 	region      *region
-	budget      budget
 	definition  *definition // nil where it is not defined
 
 	slots   slots.Slots
@@ -51,12 +51,12 @@ type account struct {
 	unscheduled     int64
 	amended         int64 // missing or skipped, then reported after all
 	tainted         int64 // measured, with times that are not to be trusted
-	history         slo.History
+	book            indicators.Book
 	samples         int // of the slots with a duration
 	cache           codec.Tally[cachestate.State]
 	served          codec.Tally[served]
 	edge            edge.Edge
-	causes          causes
+	causes          causes.Causes
 	last            *runs.Cause
 	lastSlot        int64
 }
@@ -69,13 +69,6 @@ type served struct {
 
 // never stands for no time at all.
 const never = math.MinInt64
-
-// definition is what the combinations of a scenario share.
-type definition struct {
-	routing    *scenario.Routing
-	schedule   scenario.Schedule
-	objectives *edge.Objectives
-}
 
 func newAccount(c scenario.Combination, r *region) *account {
 	return &account{combination: c, region: r, first: never, newest: never, planned: never, reached: never, forgottenBefore: never, edge: edge.New()}
@@ -145,7 +138,7 @@ func (a *account) raise(at int64, r slots.Ref, to slots.Cell) {
 	if why := from.Reason(); why != 0 {
 		a.reasons[why-1]--
 	}
-	a.history.Add(timeOf(at), change)
+	a.book.Slot(timeOf(at), change)
 	r.Cell().Raise(to)
 	a.counts[to.State()]++
 	a.entered[to.State()]++
@@ -165,7 +158,7 @@ func (a *account) measure(at int64, slot slots.Ref, r *runs.Result, replaced boo
 		}
 	}
 	if r.Cause != nil || replaced {
-		a.causes.keep(at, r.Cause)
+		a.causes.Keep(at, r.Cause)
 	}
 	if !r.State.Measured() {
 		return
@@ -193,7 +186,10 @@ func (a *account) measure(at int64, slot slots.Ref, r *runs.Result, replaced boo
 		}
 		a.served.Add(by, 1)
 	}
-	a.edge.Result(r, a.objectives(), a.expectedRegion())
+	a.edge.Result(r, a.told(), a.expectedRegion())
+	if a.definition != nil {
+		a.book.Result(r, a.definition.objectives, a.expectedRegion(), a.edge.Events)
+	}
 }
 
 // sample keeps a duration. The bound is enforced with slack, so that it costs little: the oldest go in bulk.
@@ -243,7 +239,7 @@ func (a *account) forgetBefore(limit, young int64) {
 		}
 	}
 	a.open = kept
-	a.causes.forget(limit)
+	a.causes.Forget(limit)
 	a.samples -= a.slots.ForgetDurations(young)
 	a.edge.Forget(young)
 }
@@ -262,23 +258,6 @@ func (a *account) durations(since time.Time, out []time.Duration) []time.Duratio
 		return out
 	}
 	return a.slots.Durations(since.Unix(), out)
-}
-
-// pendingIn counts the slots without an end in the window up to now.
-func (a *account) pendingIn(now time.Time, w slo.Window) (n int64) {
-	if a.counts[slots.Pending] == 0 {
-		return 0
-	}
-	end := minuteOf(now.Unix())
-	start := end - int64((time.Duration(w)+time.Minute-1)/time.Minute)
-	for _, d := range a.open {
-		if m := minuteOf(d.slot); m > start && m <= end {
-			if r, ok := a.slots.Find(d.slot); ok && r.Cell().State() == slots.Pending {
-				n++
-			}
-		}
-	}
-	return n
 }
 
 // earliest returns the earliest slot that was ever in the books.

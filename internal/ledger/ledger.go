@@ -9,11 +9,9 @@ import (
 	"sync"
 	"time"
 
-	"lastmile/internal/ledger/edge"
 	"lastmile/internal/ledger/slots"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
-	"lastmile/internal/slo"
 )
 
 // Retention is how long single slots are kept; their counts stay. A report about a slot that has been forgotten changes nothing.
@@ -25,6 +23,7 @@ type Ledger struct {
 	accounts map[scenario.Combination]*account
 	all      []*account // the same
 	regions  map[string]*region
+	defined  []*definition // by name; never changed, only replaced
 }
 
 // New returns empty books.
@@ -37,15 +36,21 @@ func New() *Ledger {
 func (l *Ledger) Define(scenarios []scenario.Scenario) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var defined []*definition
 	for i := range scenarios {
 		s := &scenarios[i]
 		d := newDefinition(s)
 		for _, c := range s.Combinations() {
 			a := l.account(c)
-			a.budget, a.definition = newBudget(s, c), d
-			a.edge.Define(d.objectives)
+			a.definition = d
+			a.edge.Define(d.classes)
+			a.book.Define(d.objectives)
+			d.add(a)
 		}
+		defined = append(defined, d)
 	}
+	slices.SortFunc(defined, func(a, b *definition) int { return compare(a.name, b.name) })
+	l.defined = defined
 }
 
 // account returns the books of a combination, opening them first if need be.
@@ -265,25 +270,4 @@ func (l *Ledger) Forget(now time.Time) {
 	for _, a := range l.all {
 		a.forget(now.Unix())
 	}
-}
-
-// newDefinition takes from a scenario what its books need.
-func newDefinition(s *scenario.Scenario) *definition {
-	return &definition{routing: s.Routing, schedule: s.Timetable(), objectives: edge.NewObjectives(s)}
-}
-
-// budget is what a combination's availability objective allows.
-type budget struct {
-	objective slo.Objective
-	window    slo.Window
-	planned   int64 // slots that the schedule makes in the window
-}
-
-// newBudget works out the availability budget of a combination; zero where the scenario has no such objective.
-func newBudget(s *scenario.Scenario, c scenario.Combination) budget {
-	o, ok := s.Availability()
-	if !ok {
-		return budget{}
-	}
-	return budget{objective: o.Objective, window: o.Window, planned: s.Timetable().Count(c, time.Duration(o.Window))}
 }

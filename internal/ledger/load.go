@@ -4,14 +4,15 @@ import (
 	"math"
 
 	"lastmile/internal/cachestate"
+	"lastmile/internal/ledger/causes"
 	"lastmile/internal/ledger/codec"
 	"lastmile/internal/ledger/slots"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
 
-// loadAccount reads the books of one combination.
-func (l *Ledger) loadAccount(d *codec.Decoder) {
+// loadAccount reads the books of one combination; old: in the form of the version before.
+func (l *Ledger) loadAccount(d *codec.Decoder, old bool) {
 	c := scenario.Combination{Scenario: d.Text(), Region: d.Text(), Network: d.Text()}
 	if d.Err != nil {
 		return
@@ -31,15 +32,15 @@ func (l *Ledger) loadAccount(d *codec.Decoder) {
 	for range d.Each {
 		a.served = append(a.served, codec.Tallied[served]{Key: served{region: d.Text(), expected: d.Flag()}, N: d.Number()})
 	}
-	if history := d.Bytes(d.Count()); d.Err == nil {
-		if err := a.history.UnmarshalBinary(history); err != nil {
-			d.Fail("%w", err)
-		}
+	if old {
+		a.book.LoadHistory(d)
+	} else {
+		a.book.Load(d)
 	}
 	a.edge.Load(d)
-	a.causes.load(d)
+	a.causes.Load(d)
 	if d.Flag() {
-		a.last, a.lastSlot = loadCause(d), d.Signed()
+		a.last, a.lastSlot = causes.LoadOne(d), d.Signed()
 	}
 	a.loadSlots(d)
 	if d.Err == nil {
@@ -62,21 +63,6 @@ func (a *account) loadCounts(d *codec.Decoder) {
 	}
 	for i := range a.reasons {
 		a.reasons[i], a.everReasons[i] = d.Number(), d.Number()
-	}
-}
-
-func (c *causes) load(d *codec.Decoder) {
-	before := int64(math.MinInt64)
-	for i := range d.Each {
-		slot, cause := d.Signed(), loadCause(d)
-		if d.Err == nil && (slot <= before || i >= maxCauses) {
-			d.Fail("read causes: got slot %d after %d, want them ascending, and at most %d", slot, before, maxCauses)
-		}
-		if d.Err != nil {
-			return
-		}
-		c.keep(slot, cause)
-		before = slot
 	}
 }
 

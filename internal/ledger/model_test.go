@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/sli"
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
 )
@@ -61,7 +62,10 @@ func newModel(t *rapid.T) *model {
 	m := &model{t: t, schedule: schedule, results: map[string][]*runs.Result{}, closed: map[string]bool{}, now: start}
 	m.scenarios = []scenario.Scenario{{
 		Name: "shop", Schedule: schedule, Regions: []string{"eu", "us"}, Networks: []string{"none", "3g"},
-		SLOs: []scenario.SLO{{Name: "availability", Objective: 0.9, Window: slo.Window(24 * time.Hour)}, {Name: "region", SLI: scenario.SLIRouting}},
+		SLOs: []scenario.SLO{{Name: "availability", Objective: 0.9, Window: slo.Window(24 * time.Hour)}, {Name: "region", SLI: scenario.SLIRouting, Objective: 0.9, Window: slo.Window(24 * time.Hour)},
+			{Name: "fast", SLI: scenario.SLILatency, Step: "order", Threshold: scenario.Duration(time.Second), Objective: 0.9, Window: slo.Window(24 * time.Hour)},
+			{Name: "month", SLI: scenario.SLILatency, Threshold: scenario.Duration(time.Minute), Objective: 0.9, Calendar: scenario.CalendarMonth},
+		},
 	}}
 	for range 2 {
 		n := &node{}
@@ -127,7 +131,14 @@ func (m *model) report(t *rapid.T) {
 		Trigger: runs.TriggerSchedule, Autonomous: rapid.Bool().Draw(t, "autonomous"),
 		State:      rapid.SampledFrom([]runs.State{runs.StatePassed, runs.StateDegraded, runs.StateFailed, runs.StateInvalid}).Draw(t, "state"),
 		DurationMS: float64(rapid.IntRange(1, 90_000).Draw(t, "duration")),
-		Requests:   []runs.Request{{Status: 200, ServedRegion: c.Region}},
+		Requests:   []runs.Request{{Status: 200, ServedRegion: rapid.SampledFrom([]string{c.Region, "asia"}).Draw(t, "served")}},
+		Steps:      []runs.Step{{ID: "order", State: runs.StepPassed, DurationMS: float64(rapid.IntRange(900, 1100).Draw(t, "order"))}},
+	}
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
+	case 0:
+		r.Steps[0].State = runs.StepSkipped
+	case 1:
+		r.Tainted = []string{"busy"}
 	}
 	if r.State != runs.StatePassed {
 		r.Cause = &runs.Cause{Class: runs.ClassTimeout, Detail: fmt.Sprint("no answer, ", len(m.results[c.Region]))}
@@ -239,16 +250,19 @@ type expected struct {
 	entered map[scenario.Combination]int64 // results
 	all     map[scenario.Combination]int64
 	served  map[scenario.Combination]int64
+
+	decided    map[runs.ID]*runs.Result // which result did
+	objectives map[[2]string]slo.Counts // by name and region, "" = everywhere
 }
 
 func (m *model) expect() expected {
-	e := expected{map[runs.ID]runs.State{}, map[runs.ID]runs.Reason{}, map[scenario.Combination]int64{}, map[scenario.Combination]int64{}, map[scenario.Combination]int64{}}
+	e := expected{map[runs.ID]runs.State{}, map[runs.ID]runs.Reason{}, map[scenario.Combination]int64{}, map[scenario.Combination]int64{}, map[scenario.Combination]int64{}, map[runs.ID]*runs.Result{}, nil}
 	for _, stream := range m.results {
 		for _, r := range stream {
 			c, was := r.Combination(), e.state[r.RunID]
 			e.all[c]++
 			if was == "" || was == runs.StateInvalid && r.State != runs.StateInvalid {
-				e.state[r.RunID] = r.State
+				e.state[r.RunID], e.decided[r.RunID] = r.State, r
 				e.entered[c]++
 				if r.State.Measured() {
 					e.served[c]++
@@ -263,7 +277,36 @@ func (m *model) expect() expected {
 			}
 		}
 	}
+	e.objectives = m.expectObjectives(e)
 	return e
+}
+
+// expectObjectives counts what each objective asks for, slot by slot.
+func (m *model) expectObjectives(e expected) map[[2]string]slo.Counts {
+	out := map[[2]string]slo.Counts{}
+	for id, state := range e.state {
+		c, _, err := id.Parse()
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		for i := range m.scenarios[0].SLOs {
+			o := &m.scenarios[0].SLOs[i]
+			n := state.Counts()
+			if r := e.decided[id]; o.SLI == scenario.SLIRouting {
+				n = slo.Counts{}
+				if r != nil {
+					n = sli.Events(o, r, c.Region, 0)
+				}
+			} else if r != nil {
+				n = sli.Counts(o, r)
+			}
+			for _, region := range []string{"", c.Region} {
+				key := [2]string{o.Name, region}
+				out[key] = out[key].Add(n)
+			}
+		}
+	}
+	return out
 }
 
 // Whatever happens, and in whatever order: at each moment planned is the sum of all states, and in the end every coordinator has the same
@@ -318,6 +361,11 @@ func (m *model) end() {
 		for _, c := range modelCombinations() {
 			m.compare(n.ledger, c, e)
 		}
+		for _, o := range n.ledger.Objectives(m.now) {
+			if want := e.objectives[[2]string{o.SLO.Name, o.Region}]; o.Counts != want {
+				m.t.Fatalf("coordinator %d: objective %s in region %q: got %+v, want %+v", i, o.SLO.Name, o.Region, o.Counts, want)
+			}
+		}
 	}
 }
 
@@ -333,7 +381,9 @@ func (m *model) compare(l *Ledger, c scenario.Combination, e expected) {
 		}
 		counts[s.State]++
 		if s.State == runs.StatePassed || s.State == runs.StateDegraded {
-			samples++
+			if len(e.decided[s.RunID].Tainted) == 0 {
+				samples++
+			}
 		}
 	}
 	if len(slots) != modelSlots {

@@ -8,17 +8,18 @@ import (
 	"io"
 	"slices"
 
+	"lastmile/internal/ledger/causes"
 	"lastmile/internal/ledger/codec"
 	"lastmile/internal/ledger/slots"
-	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
 
 // The form of saved books: the magic line, then blocks, each with its length before it (4 bytes, big-endian). The first holds the regions, each
 // further one a combination; one of no length is the end.
 const (
-	savedMagic = "lastmile ledger 1\n"
-	maxBlock   = 64 << 20 // bytes
+	savedMagic = "lastmile ledger 2\n"
+	oldMagic   = "lastmile ledger 1\n" // of the version before: without counts of objectives other than availability
+	maxBlock   = 64 << 20              // bytes
 )
 
 // Save writes the books as the results and verdicts that were entered have made them, and nothing else: what was only planned is not in
@@ -113,29 +114,18 @@ func (a *account) save(e *codec.Encoder) error {
 		e.Flag(by.Key.expected)
 		e.Number(by.N)
 	}
-	history, err := a.history.MarshalBinary()
-	if err != nil {
+	if err := a.book.Save(e); err != nil {
 		return err
 	}
-	e.Number(int64(len(history)))
-	e.Bytes(history)
 	a.edge.Save(e)
-	a.causes.save(e)
+	a.causes.Save(e)
 	e.Flag(a.last != nil)
 	if a.last != nil {
-		saveCause(e, a.last)
+		causes.SaveOne(e, a.last)
 		e.Signed(a.lastSlot)
 	}
 	a.slots.Save(e)
 	return nil
-}
-
-func (c *causes) save(e *codec.Encoder) {
-	e.Number(int64(c.n))
-	for one := range c.all {
-		e.Signed(one.slot)
-		saveCause(e, one.cause())
-	}
 }
 
 // Load reads what Save wrote into empty books: it is to be called before Define and everything else. An error says what is wrong with it, and leaves
@@ -160,8 +150,8 @@ func (l *Ledger) load(r io.Reader) error {
 	if _, err := io.ReadFull(r, start); err != nil {
 		return fmt.Errorf("read magic: %w", err)
 	}
-	if string(start) != savedMagic {
-		return fmt.Errorf("read magic: got %q, want %q", start, savedMagic)
+	if string(start) != savedMagic && string(start) != oldMagic {
+		return fmt.Errorf("read magic: got %q, want %q or %q", start, savedMagic, oldMagic)
 	}
 	var block bytes.Buffer
 	for n := 0; ; n++ {
@@ -175,7 +165,7 @@ func (l *Ledger) load(r io.Reader) error {
 		if n == 0 {
 			l.loadRegions(d)
 		} else {
-			l.loadAccount(d)
+			l.loadAccount(d, string(start) == oldMagic)
 		}
 		if d.Err == nil && len(d.Rest) > 0 {
 			d.Fail("got %d bytes after the end, want none", len(d.Rest))
@@ -218,14 +208,4 @@ func (l *Ledger) loadRegions(d *codec.Decoder) {
 			d.Fail("read region %s: got minute %d, want -%d to %d", name, r.closed, limit, limit)
 		}
 	}
-}
-
-func saveCause(e *codec.Encoder, c *runs.Cause) {
-	e.Text(string(c.Class))
-	e.Text(c.Step)
-	e.Text(c.Detail)
-}
-
-func loadCause(d *codec.Decoder) *runs.Cause {
-	return &runs.Cause{Class: runs.Class(d.Text()), Step: d.Text(), Detail: d.Text()}
 }

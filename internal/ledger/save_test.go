@@ -55,6 +55,9 @@ func same(tb testing.TB, what string, got, want *Ledger, now time.Time) {
 			tb.Fatalf("%s: got %s closed until %s, want %s", what, c.Region, g, w)
 		}
 	}
+	if g, w := got.Objectives(now), want.Objectives(now); !reflect.DeepEqual(g, w) {
+		tb.Fatalf("%s: got objectives %+v, want %+v", what, g, w)
+	}
 	if g, w := got.Pending(), want.Pending(); g != w {
 		tb.Fatalf("%s: got %d pending, want %d", what, g, w)
 	}
@@ -215,7 +218,7 @@ func TestLoadRefusesWhatSaveDidNotWrite(t *testing.T) {
 	long := bytes.Clone(data)
 	binary.BigEndian.PutUint32(long[len(savedMagic):], 1<<31)
 	for what, bad := range map[string][]byte{
-		"nothing": {}, "another file": []byte(strings.Repeat("x", 100)), "another version": change(len(savedMagic)-2, 1),
+		"nothing": {}, "another file": []byte(strings.Repeat("x", 100)), "another version": change(len(savedMagic)-2, 4),
 		"cut": data[:len(data)-1], "a block that is too long": long, "a region twice": bytes.Replace(data, []byte("region-1"), []byte("region-2"), 1),
 	} {
 		l := New()
@@ -268,6 +271,12 @@ func FuzzLoad(f *testing.F) {
 		if second := again.Accounts(now); !reflect.DeepEqual(second, l.Accounts(now)) {
 			t.Fatalf("got other books after loading again:\n%+v\n%+v", second, l.Accounts(now))
 		}
+		scenarios := small.scenarios(10)
+		l.Define(scenarios)
+		again.Define(scenarios)
+		if g, w := again.Objectives(now), l.Objectives(now); !reflect.DeepEqual(g, w) {
+			t.Fatalf("got other objectives after loading again:\n%+v\n%+v", g, w)
+		}
 		for n := range 20 { // and they can be worked with
 			l.Plan(shop, slotAt(n), slotAt(n).Add(time.Second))
 			l.Result(result(n, runs.StatePassed), true)
@@ -275,5 +284,6 @@ func FuzzLoad(f *testing.F) {
 		l.Closable(now, 0, lost{})
 		l.Closable(now.Add(200*time.Hour), 0, lost{})
 		l.Accounts(now)
+		l.Objectives(now.Add(200 * time.Hour))
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"lastmile/internal/slo"
 )
 
-// fleet is a number of combinations in ten regions that run once a minute, and use all books: objectives of three kinds, two points of
+// fleet is a number of combinations in ten regions that run once a minute, and use all books: objectives of four kinds, two points of
 // presence, answers of the right region and of a wrong one, and every state and a cause now and then.
 type fleet struct {
 	ledger       *Ledger
@@ -59,8 +60,9 @@ func (f *fleet) scenarios(n int) (out []scenario.Scenario) {
 			Routing: &scenario.Routing{Header: "X-Region", Expect: expect},
 			SLOs: []scenario.SLO{
 				{Name: "availability", Objective: 0.99, Window: slo.Window(30 * 24 * time.Hour)},
-				{Name: "assets", SLI: scenario.SLICacheHit, Match: "*/assets/*"},
-				{Name: "region", SLI: scenario.SLIRouting},
+				{Name: "fast", SLI: scenario.SLILatency, Threshold: scenario.Duration(9 * time.Second), Objective: 0.9, Window: slo.Window(30 * 24 * time.Hour)},
+				{Name: "assets", SLI: scenario.SLICacheHit, Match: "*/assets/*", Objective: 0.9, Calendar: scenario.CalendarMonth},
+				{Name: "region", SLI: scenario.SLIRouting, Objective: 0.99, Window: slo.Window(24 * time.Hour)},
 			},
 		})
 	}
@@ -90,6 +92,8 @@ func (f *fleet) result(c scenario.Combination, slot time.Time) *runs.Result {
 		r.State, r.Cause = runs.StateInvalid, &runs.Cause{Class: runs.ClassBrowserCrash, Detail: "browser crashed"}
 	case 6:
 		r.Requests[2].ServedRegion = "elsewhere"
+	case 7:
+		r.Tainted = []string{"busy"}
 	}
 	r.Summarise()
 	return r
@@ -132,6 +136,19 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// A day of one run a minute, with all books in use and objectives of four kinds, has its bound.
+func TestMemoryOfADay(t *testing.T) {
+	const combinations, most = 20, 28_000
+	f := newFleet(t, combinations)
+	for m := range 24 * 60 {
+		f.minute(m)
+	}
+	if got := (heap() - f.before) / combinations; got > most {
+		t.Errorf("got %d bytes for a combination, want %d at most", got, most)
+	}
+	runtime.KeepAlive(f)
 }
 
 // BenchmarkMemory says what a combination takes after a day, and after three, of one run a minute with all books in use.
@@ -239,4 +256,34 @@ func BenchmarkSnapshot(b *testing.B) {
 			f.ledger.Accounts(start.Add(24 * time.Hour))
 		}
 	})
+}
+
+// BenchmarkObjectives is what a scrape asks for at 10,000 combinations with four objectives each: how all of them stand, after a day of one run a
+// minute.
+func BenchmarkObjectives(b *testing.B) {
+	f := newFleet(b, 1000) // as ten of them
+	var now time.Time
+	for m := range 24 * 60 {
+		now = f.minute(m)
+	}
+	b.ReportAllocs()
+	var n int
+	before := processor(b)
+	for b.Loop() {
+		for range 10 {
+			n = len(f.ledger.Objectives(now))
+		}
+	}
+	b.ReportMetric(float64((processor(b)-before).Milliseconds())/float64(b.N), "cpu-ms/op")
+	b.ReportMetric(float64(10*n), "objectives")
+}
+
+// processor is the time that this process has had on processors.
+func processor(tb testing.TB) time.Duration {
+	tb.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"lastmile/internal/ledger/causes"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -116,14 +117,14 @@ func TestSlotsFromATimeOnWithTheirCauses(t *testing.T) {
 			if i > 900 && s.State != runs.StatePassed {
 				t.Errorf("slot %d: got no cause, want those of the newest slots", i)
 			}
-		case len(s.Cause.Detail) > maxDetail || !utf8.ValidString(s.Cause.Detail) || !strings.HasPrefix(strings.Repeat("ä", i%150), s.Cause.Detail):
-			t.Errorf("slot %d: got detail %q, want its own, cut to %d bytes between characters", i, s.Cause.Detail, maxDetail)
+		case len(s.Cause.Detail) > causes.MaxDetail || !utf8.ValidString(s.Cause.Detail) || !strings.HasPrefix(strings.Repeat("ä", i%150), s.Cause.Detail):
+			t.Errorf("slot %d: got detail %q, want its own, cut to %d bytes between characters", i, s.Cause.Detail, causes.MaxDetail)
 		default:
 			texts, size = texts+1, size+len(s.Cause.Detail)
 		}
 	}
-	if len(all) != 1000 || texts == 0 || texts > maxCauses || size > maxCauseBytes {
-		t.Errorf("got %d slots with %d causes of %d bytes, want all slots, and at most %d causes of %d", len(all), texts, size, maxCauses, maxCauseBytes)
+	if len(all) != 1000 || texts == 0 || texts > causes.Max || size > causes.MaxBytes {
+		t.Errorf("got %d slots with %d causes of %d bytes, want all slots, and at most %d causes of %d", len(all), texts, size, causes.Max, causes.MaxBytes)
 	}
 	if got := l.Slots(scenario.Combination{Scenario: "nobody"}, time.Time{}); got != nil {
 		t.Errorf("unknown combination: got %v, want none", got)

@@ -97,18 +97,36 @@ func (a *account) row(now time.Time) runs.Account {
 		return -1
 	})
 	a.edge.Row(&row, now)
-	if a.budget.objective != 0 {
-		counts, _ := a.history.Window(now, a.budget.window)
-		counts.Pending = a.pendingIn(now, a.budget.window)
-		row.Budget = &runs.Budget{
-			Objective: a.budget.objective,
-			Window:    a.budget.window,
-			Planned:   a.budget.planned,
-			Remaining: slo.BudgetRemaining(counts.Lost(), a.budget.planned, a.budget.objective),
-			Counts:    counts,
-		}
+	if a.definition != nil {
+		row.Budget = a.definition.objectives.Budget(&a.book, a.pending(nil), now)
 	}
 	return row
+}
+
+// Slots lists the slots of a combination from since on, the oldest first, as far back as single slots are kept: see Retention. Those that are
+// not due yet are not among them. Causes are kept of the newest 500 slots that have one, and of fewer where their texts are long.
+func (l *Ledger) Slots(c scenario.Combination, since time.Time) []runs.SlotRecord {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, ok := l.accounts[c]
+	if !ok {
+		return nil
+	}
+	texts := a.causes.BySlot()
+	var out []runs.SlotRecord
+	why := slots.Reasons()
+	for at, cell := range a.slots.Since(since.Unix()) {
+		if timeOf(at).Before(since) || a.forgotten(at) && cell.State() != slots.Pending {
+			continue
+		}
+		state := slots.States()[cell.State()]
+		record := runs.SlotRecord{RunID: runs.NewID(c, timeOf(at)), Slot: timeOf(at), State: state, Reason: why[cell.Reason()], Amended: cell.Amended()}
+		if state == runs.StateInvalid || state == runs.StateDegraded || state == runs.StateFailed {
+			record.Cause = texts[at]
+		}
+		out = append(out, record)
+	}
+	return out
 }
 
 func (a *account) expectedRegion() string {
@@ -119,10 +137,10 @@ func (a *account) expectedRegion() string {
 	return s.ExpectedRegion(a.combination.Region)
 }
 
-// objectives returns those whose events are counted; nil where the combination is not defined.
-func (a *account) objectives() *edge.Objectives {
+// told returns the objectives by which answers of caches are told apart; nil where the combination is not defined.
+func (a *account) told() *edge.Objectives {
 	if a.definition == nil {
 		return nil
 	}
-	return a.definition.objectives
+	return a.definition.classes
 }

@@ -149,6 +149,21 @@ const (
 	CalendarMonth Calendar = "month"
 )
 
+// Calendars lists the periods in documentation order.
+func Calendars() []Calendar { return []Calendar{CalendarWeek, CalendarMonth} }
+
+// Period returns when the period that a time lies in began, and when the next one does. Any other word than those of Calendars means a month.
+func (c Calendar) Period(at time.Time) (from, to time.Time) {
+	year, month, day := at.UTC().Date()
+	if c == CalendarWeek {
+		sinceMonday := (int(at.UTC().Weekday()) + 6) % 7
+		from = time.Date(year, month, day-sinceMonday, 0, 0, 0, 0, time.UTC)
+		return from, from.AddDate(0, 0, 7)
+	}
+	from = time.Date(year, month, 1, 0, 0, 0, 0, time.UTC)
+	return from, from.AddDate(0, 1, 0)
+}
+
 // Alerts holds the paging policy of a scenario.
 type Alerts struct {
 	Critical bool              `json:"critical,omitempty"` // one region that is degraded pages too, not only one that is down

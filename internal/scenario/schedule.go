@@ -138,7 +138,16 @@ func (s Schedule) Count(c Combination, span time.Duration) int64 {
 	return int64(len(s.Slots(c, epoch, epoch.Add(span), maxCounted)))
 }
 
-// maxCounted bounds Count: a run a minute for a quarter of a year.
+// CountIn is how many slots a combination has from a time up to another. One whose offset moves a slot across either end has one more or
+// fewer.
+func (s Schedule) CountIn(from, to time.Time) int64 {
+	if s.every > 0 {
+		return int64(to.Sub(from) / s.every)
+	}
+	return int64(len(s.Slots(Combination{}, from.Add(-time.Second), to.Add(-time.Second), maxCounted)))
+}
+
+// maxCounted bounds Count and CountIn: a run a minute for a quarter of a year.
 const maxCounted = 90 * 24 * 60
 
 // nextEvery anchors an interval at the Unix epoch: slot = floor((t - phase)/d) d + phase, so that every coordinator and every

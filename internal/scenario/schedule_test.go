@@ -266,3 +266,37 @@ func TestTimetable(t *testing.T) {
 		}
 	}
 }
+
+func TestPeriodsOfTheCalendar(t *testing.T) {
+	at := func(text string) time.Time {
+		v, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	for _, c := range []struct {
+		calendar        Calendar
+		now, from, to   string
+		everyFive, cron int64
+	}{
+		{CalendarWeek, "2026-11-21T23:59:59Z", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z", 7 * 288, 5}, // a Saturday
+		{CalendarWeek, "2026-11-22T23:59:59Z", "2026-11-16T00:00:00Z", "2026-11-23T00:00:00Z", 7 * 288, 5},
+		{CalendarWeek, "2026-11-23T00:00:00Z", "2026-11-23T00:00:00Z", "2026-11-30T00:00:00Z", 7 * 288, 5}, // a Monday
+		{CalendarWeek, "2027-01-01T00:30:00+02:00", "2026-12-28T00:00:00Z", "2027-01-04T00:00:00Z", 7 * 288, 5},
+		{CalendarMonth, "2026-11-21T23:59:59Z", "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z", 30 * 288, 21},
+		{CalendarMonth, "2028-02-29T23:59:59Z", "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z", 29 * 288, 21},
+		{CalendarMonth, "2027-01-01T00:30:00+02:00", "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z", 31 * 288, 23},
+	} {
+		from, to := c.calendar.Period(at(c.now))
+		if !from.Equal(at(c.from)) || !to.Equal(at(c.to)) {
+			t.Errorf("%s of %s: got %s to %s, want %s to %s", c.calendar, c.now, from, to, c.from, c.to)
+		}
+		if got := mustSchedule(t, "@every 5m").CountIn(from, to); got != c.everyFive {
+			t.Errorf("%s of %s, every 5 minutes: got %d slots, want %d", c.calendar, c.now, got, c.everyFive)
+		}
+		if got := mustSchedule(t, "0 0 * * MON-FRI").CountIn(from, to); got != c.cron { // also where one is at the very beginning
+			t.Errorf("%s of %s, on working days: got %d slots, want %d", c.calendar, c.now, got, c.cron)
+		}
+	}
+}

@@ -92,7 +92,7 @@ func FuzzParseNetworks(f *testing.F) {
 
 // Files made to exhaust a parser get an error in bounded time. The largest bound is wide, for slow machines under load.
 func TestParseHostile(t *testing.T) {
-	const limit = 10 * time.Second
+	const limit = time.Minute // of a machine that is busy with other things as well
 	repeat := func(text string, size int) string { return strings.Repeat(text, size/len(text)) }
 	units := []string{
 		"[", "{", "- ", "-\n", "a:\n", "a: ", "a: b\n", "? ", "&a ", "*a ", "!!a ", "!a", "{a: ", "[a: ", "[],", "---\n", "...\n", "a: |\n",

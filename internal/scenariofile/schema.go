@@ -56,12 +56,20 @@ func (s schemer) structure(t reflect.Type, only []string) object {
 		if name == "Scenario.networks" { // no enum: a fleet may have networks of its own
 			property["examples"] = []any{netprofile.Names()}
 		}
+		if name == "Alerts.labels" {
+			property["maxProperties"] = 10
+			property["propertyNames"] = object{"pattern": `^([A-Za-z][A-Za-z0-9_]{0,63}|_([A-Za-z0-9][A-Za-z0-9_]{0,62})?)$`}
+			property["additionalProperties"] = object{"type": "string", "minLength": 1, "maxLength": 200}
+		}
 		property["description"] = s.descriptions[name]
 		properties[f.Key] = property
 	}
 	out := object{"type": "object", "properties": properties, "additionalProperties": false}
 	if required := requiredKeys()[t.Name()]; required != nil {
 		out["required"] = required
+	}
+	if t == reflect.TypeFor[scenario.SLO]() {
+		out["oneOf"] = []object{{"required": []string{"window"}}, {"required": []string{"calendar"}}}
 	}
 	return out
 }
@@ -144,7 +152,7 @@ func textForms() map[reflect.Type]object {
 // requiredKeys are the keys that a mapping must have, by Go type. The scenario's and the steps' are where those are built.
 func requiredKeys() map[string][]string {
 	return map[string][]string{
-		"SLO":           {"name", "objective", "window"},
+		"SLO":           {"name", "objective"},
 		"Poll":          {"every", "for"},
 		"Part":          {"name"},
 		"Basic":         {"user", "password"},
@@ -179,5 +187,6 @@ func enums() map[string]any {
 		"Step.deviceType":      []string{"mouse", "pen", "touch"},
 		"AssertedEvent.type":   []string{"navigation"},
 		"SLO.sli":              scenario.SLIs(),
+		"SLO.calendar":         scenario.Calendars(),
 	}
 }

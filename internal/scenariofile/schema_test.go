@@ -96,6 +96,13 @@ func TestSchemaRefuses(t *testing.T) {
 	if err := schema.Validate(yamlToJSON(t, []byte(good))); err != nil {
 		t.Fatalf("validate the unchanged scenario: %v", err)
 	}
+	other := strings.Replace(good, "window: 30d", "calendar: week", 1) + "alerts: {critical: true, labels: {tier: gold, _x1: 'Zürich, 2nd floor'}}\n"
+	if err := schema.Validate(yamlToJSON(t, []byte(other))); err != nil {
+		t.Errorf("validate one that goes by the calendar: %v", err)
+	}
+	if _, err := Parse("x.yaml", []byte(other), testFleet()); err != nil {
+		t.Errorf("parse one that goes by the calendar: %v", err)
+	}
 	const step = "url: https://shop.example.com/"
 	for _, change := range [][2]string{
 		{"lastmile/v1", "lastmile/v2"},
@@ -139,6 +146,14 @@ func TestSchemaRefuses(t *testing.T) {
 		{"30d", "30 days"},
 		{"name: a, ", ""},
 		{"name: a", "name: a, sli: speed"},
+		{", window: 30d", ""},
+		{"window: 30d", "window: 30d, calendar: month"},
+		{"window: 30d", "calendar: year"},
+		{"scenario: shop", "scenario: shop\nalerts: {labels: {a-b: c}}"},
+		{"scenario: shop", "scenario: shop\nalerts: {labels: {__a: c}}"},
+		{"scenario: shop", "scenario: shop\nalerts: {labels: {a: ''}}"},
+		{"scenario: shop", "scenario: shop\nalerts: {labels: [a]}"},
+		{"scenario: shop", "scenario: shop\nalerts: {labels: {a: x, b: x, c: x, d: x, e: x, f: x, g: x, h: x, i: x, j: x, k: x}}"},
 	} {
 		text := strings.Replace(good, change[0], change[1], 1)
 		if text == good {

@@ -9,7 +9,9 @@ import (
 	"lastmile/internal/cachestate"
 	"lastmile/internal/ledger/codec"
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/sli"
 	"lastmile/internal/scenario"
+	"lastmile/internal/slo"
 )
 
 // MaxPoPs bounds the points of presence of a combination that are counted by themselves. The names come from targets; a region sees a
@@ -44,16 +46,12 @@ type Edge struct {
 
 // Objectives are those of a scenario whose events are counted here.
 type Objectives struct {
-	list   []scenario.SLO // with sli cache-hit, routing or freshness
-	within time.Duration  // threshold of freshness
+	list []scenario.SLO // with sli cache-hit, routing or freshness
 }
 
 // NewObjectives takes them from a scenario.
 func NewObjectives(s *scenario.Scenario) *Objectives {
 	d := &Objectives{}
-	if s.Replication != nil {
-		d.within = s.Replication.VisibleWithin.D()
-	}
 	for _, o := range s.SLOs {
 		switch o.SLI {
 		case scenario.SLICacheHit, scenario.SLIRouting, scenario.SLIFreshness:
@@ -96,19 +94,11 @@ func (e *Edge) indicator(o scenario.SLO) *runs.Indicator {
 	return &e.indicators[i]
 }
 
-// count enters an event of every objective of the kind that it is one of.
-func (e *Edge) count(objectives []scenario.SLO, sli scenario.SLI, good bool, concerns func(*scenario.SLO) bool) {
-	for k := range objectives {
-		o := &objectives[k]
-		if o.SLI != sli || concerns != nil && !concerns(o) {
-			continue
-		}
-		i := e.indicator(*o)
-		i.Total++
-		if good {
-			i.Good++
-		}
-	}
+// Events enters what an objective counted of a result.
+func (e *Edge) Events(o *scenario.SLO, n slo.Counts) {
+	i := e.indicator(*o)
+	i.Good += n.Good
+	i.Total += n.Measured()
 }
 
 func (e *Edge) age(class string) *runs.Ages {
@@ -120,7 +110,7 @@ func (e *Edge) age(class string) *runs.Ages {
 	return &e.ages[i]
 }
 
-// Result takes up a measured result, the first of its slot. Without objectives (nil) all the rest is counted.
+// Result takes up a measured result, the first of its slot; what objectives count of it goes to Events. Without objectives (nil) no classes are told apart.
 func (e *Edge) Result(r *runs.Result, d *Objectives, expected string) {
 	if d == nil {
 		d = &Objectives{}
@@ -136,31 +126,24 @@ func (e *Edge) Result(r *runs.Result, d *Objectives, expected string) {
 		if q.Again { // the first attempt is what users had
 			continue
 		}
-		if q.BrowserCache == "" && q.Status != 0 && q.Cache.State.Counts() {
+		if sli.CacheAnswer(q) {
 			e.lookup(q, d.list)
 		}
 		if q.ServedRegion == "" {
 			continue
 		}
 		right := q.ServedRegion == expected
-		e.count(d.list, scenario.SLIRouting, right, nil)
 		if wait := q.Phases.Wait; len(r.Tainted) == 0 && wait != nil && *wait >= 0 && *wait < maxWaitMS {
 			e.wait(r.Slot, q.Step, right, time.Duration(*wait*float64(time.Millisecond)))
 		}
-	}
-	if rep := r.Replication; rep != nil && (rep.Lost || rep.LagMS != nil && len(r.Tainted) == 0) { // a reader's that could tell, and whose times are to be trusted
-		fresh := !rep.Lost && rep.LagMS != nil && *rep.LagMS <= float64(d.within)/float64(time.Millisecond)
-		e.count(d.list, scenario.SLIFreshness, fresh, nil)
 	}
 }
 
 // lookup takes up an answer that a cache had, or could have had.
 func (e *Edge) lookup(q *runs.Request, objectives []scenario.SLO) {
-	concerns := func(o *scenario.SLO) bool { return o.Match == "" || scenario.Glob(o.Match, q.URL) }
-	e.count(objectives, scenario.SLICacheHit, q.Cache.State.Hit(), concerns)
 	class := runs.OtherLabel
 	for i := range objectives {
-		if o := &objectives[i]; o.SLI == scenario.SLICacheHit && concerns(o) {
+		if o := &objectives[i]; o.SLI == scenario.SLICacheHit && sli.Concerns(o, q) {
 			class = o.Name
 			break
 		}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
@@ -30,12 +31,13 @@ func (p Problem) Error() string {
 }
 
 const (
-	maxSteps    = 200
-	maxSLOs     = 20
-	absent      = "nothing"
-	wantLabel   = "a DNS label: 1 to 63 characters of a-z, 0-9 and -, not at either end"
-	maxTimeout  = 10 * 60 // seconds
-	wantTimeout = "a timeout from 1s to 10m"
+	maxSteps       = 200
+	maxSLOs        = 20
+	maxAlertLabels = 10
+	absent         = "nothing"
+	wantLabel      = "a DNS label: 1 to 63 characters of a-z, 0-9 and -, not at either end"
+	maxTimeout     = 10 * 60 // seconds
+	wantTimeout    = "a timeout from 1s to 10m"
 )
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
@@ -50,6 +52,7 @@ func Check(s *scenario.Scenario, fleet scenario.Fleet) []Problem {
 	v.steps()
 	v.routing()
 	v.slos()
+	v.alertLabels()
 	return v.problems
 }
 
@@ -289,8 +292,13 @@ func (v *validator) slos() {
 }
 
 func (v *validator) sloNumbers(o scenario.SLO, at func(string) []string) {
-	if o.Window == 0 {
-		v.add(absent, "a window such as 30d", at("window")...)
+	switch {
+	case o.Calendar != "" && o.Window != 0:
+		v.add("window and calendar", "one of them: a window that rolls, or a period of the calendar", at("calendar")...)
+	case o.Calendar != "":
+		v.oneOf(string(o.Calendar), names(scenario.Calendars()), at("calendar")...)
+	case o.Window == 0:
+		v.add(absent, "a window such as 30d, or calendar: week or month", at("window")...)
 	}
 	if o.Objective == 0 {
 		v.add(absent, "an objective such as 99.9%", at("objective")...)
@@ -330,6 +338,28 @@ func (v *validator) sloSubject(o scenario.SLO, at func(string) []string) {
 	}
 	if o.SLI == scenario.SLIFreshness && s.Kind != scenario.KindReplication {
 		v.add("kind "+string(cmp.Or(s.Kind, scenario.KindJourney)), "kind replication, whose runs are fresh or not", at("sli")...)
+	}
+}
+
+// maxAlertLabel is how long the value of an alert's label may be, in bytes.
+const maxAlertLabel = 200
+
+// alertLabels checks what is added to alerts against what they have already, and what Prometheus takes.
+func (v *validator) alertLabels() {
+	labels := v.scenario.Alerts.Labels
+	if len(labels) > maxAlertLabels {
+		v.add(fmt.Sprintf("%d labels", len(labels)), fmt.Sprintf("at most %d", maxAlertLabels), "alerts", "labels")
+	}
+	ours := []string{"alertname", "severity", "scope", "scenario", "region", "network", "slo", "team", "service"}
+	for _, name := range sortedKeys(labels) {
+		switch value := labels[name]; {
+		case !identifier.MatchString(name) || strings.HasPrefix(name, "__"):
+			v.add(strconv.Quote(name), "the name of a Prometheus label: 1 to 64 letters, digits and _, no digit first, and not two _ first", "alerts", "labels", name)
+		case slices.Contains(ours, name):
+			v.add(strconv.Quote(name), "a name that alerts do not have anyway, as they have "+strings.Join(ours, ", "), "alerts", "labels", name)
+		case value == "" || len(value) > maxAlertLabel || !utf8.ValidString(value):
+			v.add(fmt.Sprintf("%.40q of %d bytes", value, len(value)), fmt.Sprintf("a text of 1 to %d bytes", maxAlertLabel), "alerts", "labels", name)
+		}
 	}
 }
 

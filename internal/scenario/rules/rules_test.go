@@ -60,9 +60,9 @@ func sound() *scenario.Scenario {
 			{Name: "availability", Objective: 0.999, Window: slo.Window(30 * 24 * time.Hour)},
 			{Name: "fast", SLI: scenario.SLILatency, Objective: 0.95, Window: slo.Window(time.Hour), Step: "api", Threshold: scenario.Duration(time.Second)},
 			{Name: "edge", SLI: scenario.SLICacheHit, Objective: 0.9, Window: slo.Window(time.Hour), Match: "*"},
-			{Name: "routing", SLI: scenario.SLIRouting, Objective: 0.9, Window: slo.Window(time.Hour)},
+			{Name: "routing", SLI: scenario.SLIRouting, Objective: 0.9, Calendar: scenario.CalendarMonth},
 		},
-		Alerts:    scenario.Alerts{Critical: true},
+		Alerts:    scenario.Alerts{Critical: true, Labels: map[string]string{"tier": "gold"}},
 		Artefacts: scenario.Artefacts{Screenshot: scenario.WhenAlways, HAR: scenario.WhenNever, Filmstrip: scenario.WhenConfirming, Mask: scenario.Strings{"#card", "text/Name"}},
 		Recorder:  map[string]any{"selectorAttribute": "data-test"},
 	}
@@ -433,6 +433,22 @@ func TestValidate(t *testing.T) {
 		{"sli", func(s *scenario.Scenario) { s.SLOs[0].SLI = "speed" }, []string{"slos.0.sli"}},
 		{"no objective", func(s *scenario.Scenario) { s.SLOs[0].Objective = 0 }, []string{"slos.0.objective"}},
 		{"no window", func(s *scenario.Scenario) { s.SLOs[0].Window = 0 }, []string{"slos.0.window"}},
+		{"window and calendar", func(s *scenario.Scenario) { s.SLOs[0].Calendar = scenario.CalendarWeek }, []string{"slos.0.calendar"}},
+		{"by the week", func(s *scenario.Scenario) { s.SLOs[3].Calendar = scenario.CalendarWeek }, nil},
+		{"calendar of a year", func(s *scenario.Scenario) { s.SLOs[3].Calendar = "year" }, []string{"slos.3.calendar"}},
+		{"label of an alert", func(s *scenario.Scenario) { s.Alerts.Labels["a-b"] = "c" }, []string{"alerts.labels.a-b"}},
+		{"label without a name", func(s *scenario.Scenario) { s.Alerts.Labels[""] = "c" }, []string{"alerts.labels."}},
+		{"label of Prometheus itself", func(s *scenario.Scenario) { s.Alerts.Labels["__name__"] = "c" }, []string{"alerts.labels.__name__"}},
+		{"label that alerts have", func(s *scenario.Scenario) { s.Alerts.Labels["severity"] = "page" }, []string{"alerts.labels.severity"}},
+		{"label without a value", func(s *scenario.Scenario) { s.Alerts.Labels["a"] = "" }, []string{"alerts.labels.a"}},
+		{"label that is no text", func(s *scenario.Scenario) { s.Alerts.Labels["a"] = "\xff" }, []string{"alerts.labels.a"}},
+		{"long label", func(s *scenario.Scenario) { s.Alerts.Labels["a"] = strings.Repeat("x", 200) }, nil},
+		{"label that is too long", func(s *scenario.Scenario) { s.Alerts.Labels["a"] = strings.Repeat("x", 201) }, []string{"alerts.labels.a"}},
+		{"too many labels", func(s *scenario.Scenario) {
+			for i := range maxAlertLabels {
+				s.Alerts.Labels[fmt.Sprintf("l%d", i)] = "x"
+			}
+		}, []string{"alerts.labels"}},
 		{"latency without a threshold", func(s *scenario.Scenario) { s.SLOs[1].Threshold = 0 }, []string{"slos.1.threshold"}},
 		{"threshold of another", func(s *scenario.Scenario) { s.SLOs[0].Threshold = 1 }, []string{"slos.0.threshold"}},
 		{"unknown step", func(s *scenario.Scenario) { s.SLOs[1].Step = "pay" }, []string{"slos.1.step"}},

@@ -1,28 +1,28 @@
-package ledger
+// Package causes keeps why single slots of a combination did not simply pass, in little room.
+package causes
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
-	"lastmile/internal/ledger/slots"
+	"lastmile/internal/ledger/codec"
 	"lastmile/internal/runs"
-	"lastmile/internal/scenario"
 )
 
 // The bounds of the causes that a combination keeps.
 const (
-	maxCauses     = 500
-	maxCauseBytes = 16 << 10 // of all
-	maxDetail     = 200      // bytes of one
-	maxStepName   = 100      // likewise
+	Max         = 500
+	MaxBytes    = 16 << 10 // of all
+	MaxDetail   = 200      // bytes of one
+	maxStepName = 100      // likewise
 )
 
-// causes are why runs of single slots did not simply pass: those of the newest slots. They are packed, for there may be many and they are seldom
+// Causes are why runs of single slots did not simply pass: those of the newest slots. They are packed, for there may be many and they are seldom
 // asked for: slot (a varint), class, the lengths of step and detail, and these.
-type causes struct {
+type Causes struct {
 	packed []byte // ascending by slot
 	n      int
 }
@@ -36,7 +36,7 @@ type packedCause struct {
 }
 
 // all calls yield with each, the oldest first.
-func (c *causes) all(yield func(packedCause) bool) {
+func (c *Causes) all(yield func(packedCause) bool) {
 	for at := 0; at < len(c.packed); {
 		slot, n := binary.Varint(c.packed[at:])
 		head := c.packed[at+n:]
@@ -57,8 +57,8 @@ func (p packedCause) cause() *runs.Cause {
 	return out
 }
 
-// keep enters the cause of a slot in place of the one it had; nil = it has none.
-func (c *causes) keep(slot int64, cause *runs.Cause) {
+// Keep enters the cause of a slot in place of the one it had; nil = it has none.
+func (c *Causes) Keep(slot int64, cause *runs.Cause) {
 	from, to := len(c.packed), len(c.packed)
 	for one := range c.all {
 		if one.slot >= slot {
@@ -72,7 +72,7 @@ func (c *causes) keep(slot int64, cause *runs.Cause) {
 	}
 	var entry []byte
 	if cause != nil {
-		step, text := cut(cause.Step, maxStepName), cut(cause.Detail, maxDetail)
+		step, text := cut(cause.Step, maxStepName), cut(cause.Detail, MaxDetail)
 		entry = binary.AppendVarint(make([]byte, 0, 16+len(step)+len(text)), slot)
 		entry = append(entry, byte(1+slices.Index(runs.Classes(), cause.Class)), byte(len(step)), byte(len(text)))
 		entry = append(append(entry, step...), text...)
@@ -81,7 +81,7 @@ func (c *causes) keep(slot int64, cause *runs.Cause) {
 	c.packed = slices.Replace(c.packed, from, to, entry...)
 	over := 0
 	for one := range c.all {
-		if c.n <= maxCauses && len(c.packed)-over <= maxCauseBytes {
+		if c.n <= Max && len(c.packed)-over <= MaxBytes {
 			break
 		}
 		over = one.to
@@ -101,8 +101,8 @@ func cut(text string, n int) string {
 	return strings.Clone(text[:n])
 }
 
-// forget drops the causes of slots before a time.
-func (c *causes) forget(limit int64) {
+// Forget drops the causes of slots before a time.
+func (c *Causes) Forget(limit int64) {
 	over := 0
 	for one := range c.all {
 		if one.slot >= limit {
@@ -114,31 +114,48 @@ func (c *causes) forget(limit int64) {
 	c.packed = slices.Delete(c.packed, 0, over)
 }
 
-// Slots lists the slots of a combination from since on, the oldest first, as far back as single slots are kept: see Retention. Those that are
-// not due yet are not among them. Causes are kept of the newest 500 slots that have one, and of fewer where their texts are long.
-func (l *Ledger) Slots(c scenario.Combination, since time.Time) []runs.SlotRecord {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	a, ok := l.accounts[c]
-	if !ok {
-		return nil
-	}
-	texts := map[int64]*runs.Cause{}
-	for one := range a.causes.all {
-		texts[one.slot] = one.cause()
-	}
-	var out []runs.SlotRecord
-	why := slots.Reasons()
-	for at, cell := range a.slots.Since(since.Unix()) {
-		if timeOf(at).Before(since) || a.forgotten(at) && cell.State() != slots.Pending {
-			continue
-		}
-		state := slots.States()[cell.State()]
-		record := runs.SlotRecord{RunID: runs.NewID(c, timeOf(at)), Slot: timeOf(at), State: state, Reason: why[cell.Reason()], Amended: cell.Amended()}
-		if state == runs.StateInvalid || state == runs.StateDegraded || state == runs.StateFailed {
-			record.Cause = texts[at]
-		}
-		out = append(out, record)
+// BySlot returns all of them, by slot.
+func (c *Causes) BySlot() map[int64]*runs.Cause {
+	out := make(map[int64]*runs.Cause, c.n)
+	for one := range c.all {
+		out[one.slot] = one.cause()
 	}
 	return out
+}
+
+// Save writes them.
+func (c *Causes) Save(e *codec.Encoder) {
+	e.Number(int64(c.n))
+	for one := range c.all {
+		e.Signed(one.slot)
+		SaveOne(e, one.cause())
+	}
+}
+
+// Load reads what Save wrote.
+func (c *Causes) Load(d *codec.Decoder) {
+	before := int64(math.MinInt64)
+	for i := range d.Each {
+		slot, cause := d.Signed(), LoadOne(d)
+		if d.Err == nil && (slot <= before || i >= Max) {
+			d.Fail("read causes: got slot %d after %d, want them ascending, and at most %d", slot, before, Max)
+		}
+		if d.Err != nil {
+			return
+		}
+		c.Keep(slot, cause)
+		before = slot
+	}
+}
+
+// SaveOne writes a single cause.
+func SaveOne(e *codec.Encoder, c *runs.Cause) {
+	e.Text(string(c.Class))
+	e.Text(c.Step)
+	e.Text(c.Detail)
+}
+
+// LoadOne reads what SaveOne wrote.
+func LoadOne(d *codec.Decoder) *runs.Cause {
+	return &runs.Cause{Class: runs.Class(d.Text()), Step: d.Text(), Detail: d.Text()}
 }

@@ -1,8 +1,10 @@
-package runs
+// Package sli says what a run is for an objective: a slot that was good, bad or slow, or so many events.
+package sli
 
 import (
 	"time"
 
+	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
 )
@@ -11,7 +13,7 @@ import (
 // says. For latency a failed run is bad; one whose times are not to be trusted is invalid, whatever its state; one in which the objective's
 // step did not run, though nothing failed, is skipped; and one that took longer than the threshold is slow. Of an objective that counts
 // events see Events.
-func (r *Result) Counts(o *scenario.SLO) slo.Counts {
+func Counts(o *scenario.SLO, r *runs.Result) slo.Counts {
 	if o.SLI != scenario.SLILatency || !r.State.Measured() {
 		return r.State.Counts()
 	}
@@ -19,25 +21,25 @@ func (r *Result) Counts(o *scenario.SLO) slo.Counts {
 	switch {
 	case len(r.Tainted) > 0:
 		return slo.Counts{Invalid: 1}
-	case r.State == StateFailed:
+	case r.State == runs.StateFailed:
 		return slo.Counts{Bad: 1}
 	case o.Step != "":
-		step := r.step(o.Step)
-		if step == nil || step.State == StepSkipped {
+		step := stepOf(r, o.Step)
+		if step == nil || step.State == runs.StepSkipped {
 			return slo.Counts{Skipped: 1}
 		}
-		if step.State == StepFailed { // an optional one
+		if step.State == runs.StepFailed { // an optional one
 			return slo.Counts{Bad: 1}
 		}
 		took = step.DurationMS
 	}
-	if took > Milliseconds(o.Threshold.D()) {
+	if took > runs.Milliseconds(o.Threshold.D()) {
 		return slo.Counts{Slow: 1}
 	}
 	return slo.Counts{Good: 1}
 }
 
-func (r *Result) step(id string) *Step {
+func stepOf(r *runs.Result, id string) *runs.Step {
 	for i := range r.Steps {
 		if r.Steps[i].ID == id {
 			return &r.Steps[i]
@@ -47,9 +49,9 @@ func (r *Result) step(id string) *Step {
 }
 
 // Events counts the good and the bad events of a result for an objective with sli cache-hit, routing or freshness; there are none in a run
-// that was not measured, and none for any other objective. Only first attempts count: of a step that polls or retries, the others are what no user had.
-// expected is the region that ought to serve the run's (scenario.ExpectedRegion); within is how soon a write must be visible.
-func (r *Result) Events(o *scenario.SLO, expected string, within time.Duration) (n slo.Counts) {
+// that was not measured, and none for any other objective. Only first attempts count: of a step that polls or retries, the others are what
+// no user had. expected is the region that ought to serve the run's (scenario.ExpectedRegion); within is how soon a write must be visible.
+func Events(o *scenario.SLO, r *runs.Result, expected string, within time.Duration) (n slo.Counts) {
 	if !r.State.Measured() {
 		return n
 	}
@@ -63,7 +65,7 @@ func (r *Result) Events(o *scenario.SLO, expected string, within time.Duration) 
 	switch o.SLI {
 	case scenario.SLICacheHit:
 		for i := range r.Requests {
-			if q := &r.Requests[i]; q.CacheAnswer() && (o.Match == "" || scenario.Glob(o.Match, q.URL)) {
+			if q := &r.Requests[i]; CacheAnswer(q) && Concerns(o, q) {
 				event(q.Cache.State.Hit())
 			}
 		}
@@ -75,13 +77,18 @@ func (r *Result) Events(o *scenario.SLO, expected string, within time.Duration) 
 		}
 	case scenario.SLIFreshness: // a reader's that could tell, and whose times are to be trusted
 		if rep := r.Replication; rep != nil && (rep.Lost || rep.LagMS != nil && len(r.Tainted) == 0) {
-			event(!rep.Lost && rep.LagMS != nil && *rep.LagMS <= Milliseconds(within))
+			event(!rep.Lost && rep.LagMS != nil && *rep.LagMS <= runs.Milliseconds(within))
 		}
 	}
 	return n
 }
 
 // CacheAnswer reports whether a shared cache answered, or could have: in the first attempt of its step, over the network.
-func (q *Request) CacheAnswer() bool {
+func CacheAnswer(q *runs.Request) bool {
 	return !q.Again && q.BrowserCache == "" && q.Status != 0 && q.Cache.State.Counts()
+}
+
+// Concerns reports whether an objective with sli cache-hit is about a request.
+func Concerns(o *scenario.SLO, q *runs.Request) bool {
+	return o.Match == "" || scenario.Glob(o.Match, q.URL)
 }
