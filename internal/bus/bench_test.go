@@ -50,7 +50,7 @@ func BenchmarkPlainPublish(b *testing.B) {
 	bus := newBus(b)
 	r := resultOf(assignment(b, "shop", "us"), "p1")
 	r.Requests = sampleRequests(60)
-	body, _, err := encodeResult(r, 1<<20)
+	body, _, err := resultjson.Encode(r, 1<<20)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func sampleRequests(n int) []runs.Request {
 // BenchmarkDecodeResult is what reading one browser's result off a message takes, and beside it encoding/json.
 func BenchmarkDecodeResult(b *testing.B) {
 	r := samples(b, sampleBrowser, 1)[0]
-	body, _, err := encodeResult(r, 1<<20)
+	body, _, err := resultjson.Encode(r, 1<<20)
 	if err != nil {
 		b.Fatal(err)
 	}

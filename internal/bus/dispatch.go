@@ -18,7 +18,7 @@ import (
 // ErrExpired is in the error of Dispatch for an assignment whose start window is over.
 var ErrExpired = errors.New("start window is over")
 
-// ErrConflict is in the error of AdvanceCursor, SaveBegun or PublishPlan when somebody else was faster.
+// ErrConflict is in the error of AdvanceCursor, SaveBegun, SaveAlerts, SaveMaintenance or PublishPlan when somebody else was faster.
 var ErrConflict = orders.ErrConflict
 
 // keepAfterStart is how long a job outlives its start window, as the record that its slot was dispatched.

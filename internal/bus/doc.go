@@ -9,6 +9,10 @@
 //	TOKENS_<r>    token.<r>.<scenario>.<network>.<slot>            what a replication's readers have to know of the write: see bus/relay
 //	KV coord      cursor.<r>                                       up to which slot a region has been dispatched
 //	              begun.<r>                                        with which slot each of the region's combinations began, gzip'd JSON
+//	              alerts                                           how the alerts stand, and what of it is still to be announced, gzip'd JSON
+//	              maintenance                                      when slots are left out on purpose, gzip'd JSON
+//	AUDIT         audit.<object>                                   what people changed, append-only, 400 days: see bus/audit
+//	NOTIFY        notify.<sink>.<alert>, notified.<sink>.<alert>   what is to be told about alerts, and up to where it has been: see bus/outbox
 //	KV lease      leader                                           which coordinator leads, and since which term: see bus/lease
 //	KV sched      <r>                                              what the region's probes need to go on alone: see bus/plans
 //	(core)        hb.<r>.<probe>                                   request and reply, not stored

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"lastmile/internal/bus/resultjson"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -62,7 +63,7 @@ func FuzzDecodeResult(f *testing.F) {
 		if _, err := decodeResult(subject, nil, body); err == nil {
 			t.Fatal("accepted a result without its header")
 		}
-		small, _, err := encodeResult(got, 4096)
+		small, _, err := resultjson.Encode(got, 4096)
 		if err == nil && len(small) > 4096 {
 			t.Fatalf("got %d bytes, want at most 4096", len(small))
 		}

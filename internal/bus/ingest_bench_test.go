@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lastmile/internal/bus/resultjson"
 	"lastmile/internal/exposition"
 	"lastmile/internal/ledger"
 	"lastmile/internal/runs"
@@ -55,7 +56,7 @@ func fill(t testing.TB, bus *Bus, results []runs.Result) (size int64) {
 	t.Helper()
 	for i := range results {
 		r := &results[i]
-		body, _, err := encodeResult(*r, 1<<20)
+		body, _, err := resultjson.Encode(*r, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}

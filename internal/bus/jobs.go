@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"lastmile/internal/bus/layout"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenario"
 )
@@ -140,6 +141,14 @@ func (j *Job) Ack(ctx context.Context) error {
 func (j *Job) Nak(ctx context.Context) error {
 	return j.tell(ctx, "hand back job", j.msg.Nak)
 }
+
+// HandOn hands the job back, for another worker to take after a delay. It does not wait for an answer.
+func (j *Job) HandOn(ctx context.Context, delay time.Duration) error {
+	return j.tell(ctx, "hand on job", func() error { return j.msg.NakWithDelay(delay) })
+}
+
+// Last reports whether the job is not handed out again if this worker does not do it.
+func (j *Job) Last() bool { return j.Delivery >= layout.MaxDeliveries }
 
 func (j *Job) tell(ctx context.Context, what string, send func() error) error {
 	err := ctx.Err()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"lastmile/internal/bus/archive"
 	"lastmile/internal/bus/layout"
 	"lastmile/internal/bus/orders"
 	"lastmile/internal/bus/resultjson"
@@ -26,13 +27,14 @@ const (
 	KindHeartbeat  Kind = "heartbeat"
 	KindCursor     Kind = orders.KindCursor
 	KindBegun      Kind = orders.KindBegun
+	KindAlerts     Kind = orders.KindAlerts
 	KindPlan       Kind = "plan"
 	KindPeer       Kind = "peer"
 )
 
 // Kinds lists all kinds in a fixed order.
 func Kinds() []Kind {
-	return []Kind{KindAssignment, KindResult, KindVerdict, KindHeartbeat, KindCursor, KindBegun, KindPlan, KindPeer}
+	return []Kind{KindAssignment, KindResult, KindVerdict, KindHeartbeat, KindCursor, KindBegun, KindAlerts, KindPlan, KindPeer}
 }
 
 // RejectedError is the error of a message that did not pass its checks. It has been counted in Stats and taken out of the way.
@@ -59,7 +61,7 @@ func (b *Bus) reject(kind Kind, subject string, err error) *RejectedError {
 }
 
 // runHeader names the run that a result is of, so that tools can tell without reading the body.
-const runHeader = "Lastmile-Run"
+const runHeader = archive.RunHeader
 
 // Subjects. Their tokens have been checked with scenario.ValidName, alone or as parts of a run id.
 

@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lastmile/internal/bus/layout"
+	"lastmile/internal/bus/resultjson"
 	"lastmile/internal/bus/room"
 	"lastmile/internal/runs"
 )
@@ -31,7 +31,7 @@ func (b *Bus) PublishResult(ctx context.Context, r runs.Result) error {
 	if err := b.awaitConnected(ctx); err != nil {
 		return fault(what, err)
 	}
-	body, dropped, err := encodeResult(r, int(b.nc.MaxPayload())-headroom)
+	body, dropped, err := resultjson.Encode(r, int(b.nc.MaxPayload())-headroom)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -66,41 +66,6 @@ func (b *Bus) PublishResults(ctx context.Context, results []runs.Result) []error
 	}
 	_ = group.Wait() // they are in errs
 	return errs
-}
-
-// encodeResult makes the body of a result of at most limit bytes. Where the whole does not fit, the last requests are left out
-// and their number is returned: the cache's counts, steps and cause stay true; what the hub counts by request is short of them.
-func encodeResult(r runs.Result, limit int) (body []byte, dropped int, err error) {
-	if body, err = json.Marshal(&r); err != nil {
-		return nil, 0, err
-	}
-	if len(body) <= limit {
-		return body, 0, nil
-	}
-	all := r.Requests
-	sizes := make([]int, len(all))
-	room := limit - len(body) - len(`"requests_dropped":1000000,`)
-	for i := range all {
-		one, err := json.Marshal(&all[i])
-		if err != nil {
-			return nil, 0, err
-		}
-		sizes[i] = len(one) + 1 // with its comma
-		room += sizes[i]
-	}
-	keep := 0
-	for keep < len(all) && sizes[keep] <= room {
-		room -= sizes[keep]
-		keep++
-	}
-	r.Requests, r.Dropped = all[:keep], r.Dropped+len(all)-keep
-	if body, err = json.Marshal(&r); err != nil {
-		return nil, 0, err
-	}
-	if len(body) > limit {
-		return nil, 0, fmt.Errorf("got %d bytes without requests, want at most %d: %w", len(body), limit, nats.ErrMaxPayload)
-	}
-	return body, len(all) - keep, nil
 }
 
 // KeepResults has the results of a region kept for so long from now on, until EnsureStreams is called again. Older ones are deleted.

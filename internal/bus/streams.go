@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"lastmile/internal/bus/audit"
 	"lastmile/internal/bus/layout"
 	"lastmile/internal/bus/lease"
+	"lastmile/internal/bus/outbox"
 	"lastmile/internal/bus/plans"
 	"lastmile/internal/bus/relay"
 )
@@ -40,6 +42,12 @@ func (b *Bus) EnsureStreams(ctx context.Context, regions []string) error {
 	if err := lease.Ensure(ctx, js, replicas); err != nil {
 		return fault("ensure lease", err)
 	}
+	if err := outbox.Ensure(ctx, js, replicas); err != nil {
+		return fault("ensure outbox", err)
+	}
+	if err := audit.Ensure(ctx, js, replicas); err != nil {
+		return fault("ensure audit trail", err)
+	}
 	return nil
 }
 
@@ -51,3 +59,6 @@ func Streams(regions []string) []string {
 	}
 	return names
 }
+
+// Outbox is what is to be told about alerts.
+func (b *Bus) Outbox() *outbox.Outbox { return outbox.New(b.js, fault) }

@@ -21,7 +21,7 @@ const (
 )
 
 // Coord is the state of the coordinators in its bucket: for each region how far it has been dispatched, and with which slot each of
-// its combinations began. All of it changes by compare-and-swap only. It is safe for concurrent use.
+// its combinations began; for all of them together how the alerts stand, and which maintenance is planned. All of it changes by compare-and-swap only. It is safe for concurrent use.
 type Coord struct {
 	js     jetstream.JetStream
 	bucket string
@@ -54,12 +54,28 @@ func (c *Coord) AdvanceCursor(ctx context.Context, region string, slot time.Time
 	return c.swap(ctx, KindCursor, region, []byte(slot.UTC().Format(time.RFC3339Nano)), revision)
 }
 
-// key is where something of a region stands in the bucket.
-func key(kind, region string) string { return kind + "." + region }
+// key is where something of a region stands in the bucket, or of all where region is empty.
+func key(kind, region string) string {
+	if region == "" {
+		return kind
+	}
+	return kind + "." + region
+}
+
+// called names it in errors.
+func called(kind, region string) string {
+	if region == "" {
+		return kind
+	}
+	return kind + " of " + region
+}
+
+// perRegion lists the kinds of which there is one for each region. Of any other there is one.
+func perRegion(kind string) bool { return kind == KindCursor || kind == KindBegun }
 
 // checkRegion refuses what must not become a part of a key.
-func checkRegion(region string) error {
-	if !scenario.ValidName(region) {
+func checkRegion(kind, region string) error {
+	if perRegion(kind) && !scenario.ValidName(region) {
 		return fmt.Errorf("got region %.100q, want a DNS label: a-z, 0-9 and inner hyphens, at most 63", region)
 	}
 	return nil
@@ -67,8 +83,8 @@ func checkRegion(region string) error {
 
 // read returns what stands there, and its revision: 0 where there is nothing.
 func (c *Coord) read(ctx context.Context, kind, region string) (value []byte, revision uint64, err error) {
-	what := "read " + kind + " of " + region
-	if err := checkRegion(region); err != nil {
+	what := "read " + called(kind, region)
+	if err := checkRegion(kind, region); err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", what, err)
 	}
 	kv, err := c.js.KeyValue(ctx, c.bucket)
@@ -87,8 +103,8 @@ func (c *Coord) read(ctx context.Context, kind, region string) (value []byte, re
 
 // swap replaces what stands there where revision is still the latest, and returns its new one. Where it is not, the error holds ErrConflict.
 func (c *Coord) swap(ctx context.Context, kind, region string, value []byte, revision uint64) (next uint64, err error) {
-	what := "write " + kind + " of " + region
-	if err := checkRegion(region); err != nil {
+	what := "write " + called(kind, region)
+	if err := checkRegion(kind, region); err != nil {
 		return 0, fmt.Errorf("%s: %w", what, err)
 	}
 	kv, err := c.js.KeyValue(ctx, c.bucket)
