@@ -1,12 +1,13 @@
 package exposition
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,11 +18,10 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"unicode/utf8"
 
-	"github.com/VictoriaMetrics/metrics"
-
+	"lastmile/internal/exposition/catalogue"
 	"lastmile/internal/exposition/expositiontest"
+	"lastmile/internal/exposition/sheet"
 	"lastmile/internal/ledger"
 	"lastmile/internal/netprofile"
 	"lastmile/internal/runs"
@@ -72,11 +72,17 @@ func ours(text string) string {
 	return b.String()
 }
 
+// steady replaces the values that are said about the process.
+func steady(text string) string {
+	return regexp.MustCompile(`(?m)^((?:go|process)_[a-z_]+) .*$`).ReplaceAllString(text, "$1 <value>")
+}
+
+// TestGolden holds a whole scrape of each program, and the catalogue, against those that were looked at.
 func TestGolden(t *testing.T) {
-	golden(t, "coordinator.golden", ours(written(fixedCoordinator(fixedSources(false)).WritePrometheus)))
-	golden(t, "probe.golden", ours(written(fixedProbe().WritePrometheus)))
+	golden(t, "coordinator.golden", steady(written(fixedCoordinator(fixedSources(false)).WritePrometheus)))
+	golden(t, "probe.golden", steady(written(fixedProbe().WritePrometheus)))
 	var b strings.Builder
-	for _, m := range Catalogue() {
+	for _, m := range catalogue.All() {
 		fmt.Fprintf(&b, "%s %s {%s} from %s: %s\n", m.Name, m.Type, strings.Join(m.Labels, ", "), m.Origin, m.Help)
 	}
 	golden(t, "catalogue.golden", b.String())
@@ -84,9 +90,9 @@ func TestGolden(t *testing.T) {
 
 // TestCatalogueIsWhatIsWritten holds both programs against the catalogue, names, types and labels.
 func TestCatalogueIsWhatIsWritten(t *testing.T) {
-	for origin, text := range map[Origin]string{
-		FromCoordinator: written(fixedCoordinator(fixedSources(false)).WritePrometheus),
-		FromProbe:       written(fixedProbe().WritePrometheus),
+	for origin, text := range map[catalogue.Origin]string{
+		catalogue.FromCoordinator: written(fixedCoordinator(fixedSources(false)).WritePrometheus),
+		catalogue.FromProbe:       written(fixedProbe().WritePrometheus),
 	} {
 		seen := map[string]bool{}
 		for l := range strings.Lines(text) {
@@ -98,8 +104,8 @@ func TestCatalogueIsWhatIsWritten(t *testing.T) {
 				seen[name] = true
 			}
 		}
-		for _, m := range Catalogue() {
-			if belongs := m.Origin == origin || m.Origin == FromBoth; belongs != seen[m.Name] {
+		for _, m := range catalogue.All() {
+			if belongs := m.Origin == origin || m.Origin == catalogue.FromBoth; belongs != seen[m.Name] {
 				t.Errorf("%s: %s: written %t, want %t by the catalogue", origin, m.Name, seen[m.Name], belongs)
 			}
 			delete(seen, m.Name)
@@ -113,8 +119,8 @@ func TestCatalogueIsWhatIsWritten(t *testing.T) {
 
 func labelsAsInCatalogue(t *testing.T, text string) {
 	t.Helper()
-	byName := map[string]Metric{}
-	for _, m := range Catalogue() {
+	byName := map[string]catalogue.Metric{}
+	for _, m := range catalogue.All() {
 		byName[m.Name] = m
 	}
 	for id := range series(t, text) {
@@ -189,6 +195,14 @@ func TestNothingIsBornAboveZero(t *testing.T) {
 		named("lastmile_cdn_age_seconds_count", `class="edge-cache"`),
 		named("lastmile_label_overflow_total", `label="pop"`),
 		`lastmile_dispatch_lag_seconds_count{region="eu-central"}`,
+		`lastmile_run_late_seconds_count{region="eu-central"}`,
+		named("lastmile_step_duration_seconds_count", `step="pay"`),
+		named("lastmile_step_duration_samples", `step="home"`),
+		`lastmile_confirmation_runs_total{scenario="checkout",region="eu-central",state="failed"}`,
+		`lastmile_cdn_tier_responses_total{scenario="checkout",region="eu-central",tier="edge"}`,
+		`lastmile_cache_leaks_total{scenario="checkout",region="eu-central"}`,
+		`lastmile_link_off_profile_total{region="eu-central",network="3g"}`,
+		`lastmile_link_lateness_seconds_count{region="eu-central",network="3g"}`,
 	} {
 		want(t, got, map[string]float64{id: 0})
 	}
@@ -228,6 +242,39 @@ func TestNonsenseInResultsIsLeftOut(t *testing.T) {
 			want(t, after, map[string]float64{id: v})
 		}
 	}
+}
+
+// FuzzObserve has any result that passes its check come to numbers that Prometheus takes: counters that do not fall, and each series once.
+func FuzzObserve(f *testing.F) {
+	for _, r := range []*runs.Result{result(runs.StatePassed, time.Second), result(runs.StateFailed, time.Second), result(runs.StateInvalid, time.Second), readResult(ms(730)), readResult(nil), searchResult(7)} {
+		seed, err := json.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var r runs.Result
+		if json.Unmarshal(text, &r) != nil || r.Check() != nil {
+			return
+		}
+		sources := fixedSources(false)
+		sources.Accounts, sources.Objectives = func() []runs.Account { return nil }, nil
+		c := NewCoordinator(sources)
+		c.Define([]scenario.Scenario{checkoutScenario(), copiedScenario()})
+		c.Observe(result(runs.StateDegraded, 4*time.Second))
+		before := series(t, ours(written(c.WritePrometheus)))
+		c.Observe(&r)
+		after := series(t, ours(written(c.WritePrometheus)))
+		for id, v := range after {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				t.Errorf("%s: got %v", id, v)
+			}
+			if name, _, _ := strings.Cut(id, "{"); v < before[id] && (strings.HasSuffix(name, "_total") || strings.HasSuffix(name, "_bucket") || strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")) {
+				t.Errorf("%s: got %v, was %v", id, v, before[id])
+			}
+		}
+	})
 }
 
 func TestAResultOfNoScenario(t *testing.T) {
@@ -357,8 +404,8 @@ func TestRegionsNamedByTargetsAreCutAndMerged(t *testing.T) {
 	sources.Accounts = func() []runs.Account { return []runs.Account{a} }
 	got := series(t, written(NewCoordinator(sources).WritePrometheus))
 	want(t, got, map[string]float64{
-		named("lastmile_served_region_total", `served="`+strings.Repeat("é", maxLabelValue/2)+`",expected="false"`): 5,
-		named("lastmile_served_region_total", `served="bad`+"\uFFFD"+`name\n\"",expected="false"`):                  1,
+		named("lastmile_served_region_total", `served="`+strings.Repeat("é", sheet.MaxLabelValue/2)+`",expected="false"`): 5,
+		named("lastmile_served_region_total", `served="bad`+"\uFFFD"+`name\n\"",expected="false"`):                        1,
 	})
 }
 
@@ -383,37 +430,6 @@ func TestConcurrentUse(t *testing.T) {
 	want(t, series(t, written(c.WritePrometheus)), map[string]float64{named("lastmile_bytes_total", `direction="received"`): 20 * 2500})
 }
 
-func TestBuckets(t *testing.T) {
-	for _, tc := range []struct {
-		rtt         time.Duration
-		timeout     time.Duration
-		thresholds  []time.Duration
-		first, last float64
-		atMost      int
-	}{
-		{0, 45 * time.Second, nil, 0.01, 45, 30},
-		{300 * time.Millisecond, 45 * time.Second, []time.Duration{4 * time.Second, 5 * time.Hour, 0}, 0.6, 45, 17},
-		{800 * time.Millisecond, 45 * time.Second, nil, 1.6, 45, 13},
-		{0, 10 * time.Second, []time.Duration{120 * time.Millisecond}, 0.01, 10, 25},
-		{800 * time.Millisecond, time.Second, nil, 1, 1, 1},
-	} {
-		got := runBuckets(tc.rtt, tc.timeout, tc.thresholds)
-		if got[0] != tc.first || got[len(got)-1] != tc.last || len(got) > tc.atMost {
-			t.Errorf("%s %s: got %v (%d), want %v to %v in at most %d", tc.rtt, tc.timeout, got, len(got), tc.first, tc.last, tc.atMost)
-		}
-		for i := 1; i < len(got); i++ {
-			if factor := got[i] / got[i-1]; factor <= 1.05 || factor > 1.6 {
-				t.Errorf("%s %s: got bounds %v and %v next to each other", tc.rtt, tc.timeout, got[i-1], got[i])
-			}
-		}
-		for _, threshold := range tc.thresholds {
-			if threshold > 0 && threshold < tc.timeout && !slices.Contains(got, threshold.Seconds()) {
-				t.Errorf("%s: got %v, want the threshold %s in it", tc.rtt, got, threshold)
-			}
-		}
-	}
-}
-
 // The buckets of a user's own network are scaled to it, also where a result comes before its scenario is known.
 func TestBucketsOfOwnNetworks(t *testing.T) {
 	sources := fixedSources(false)
@@ -427,7 +443,7 @@ func TestBucketsOfOwnNetworks(t *testing.T) {
 	for name, c := range map[string]*Coordinator{"defined": defined, "unheard of": unheard} {
 		c.Observe(r)
 		text := written(c.WritePrometheus)
-		if first := regexp.MustCompile(`network="moon",le="([^"]*)"`).FindStringSubmatch(text); len(first) != 2 || first[1] != "5.2" {
+		if first := regexp.MustCompile(`run_duration_seconds_bucket{[^}]*network="moon",le="([^"]*)"`).FindStringSubmatch(text); len(first) != 2 || first[1] != "5.2" {
 			t.Errorf("%s: got first bound %v, want two round trips, 5.2 s", name, first)
 		}
 	}
@@ -455,56 +471,4 @@ func TestHandler(t *testing.T) {
 	check("GET", "/healthz", 200, "text/plain", "ok\n")
 	check("POST", "/metrics", http.StatusMethodNotAllowed, "", "")
 	check("GET", "/", 404, "", "")
-}
-
-// FuzzLabelValue checks that any value can be read back, so that no target can break or forge a line.
-func FuzzLabelValue(f *testing.F) {
-	for _, seed := range []string{"", "eu", `a"b`, `a\`, "a\nb", "\xff\xfe", strings.Repeat("é", 100), "x\"} 1\nlastmile_probe_up 1", "{}=,"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		s := newSheet(10)
-		s.int("lastmile_bus_rejected_total", labels(nil).with("kind", value), 7)
-		var b bytes.Buffer
-		s.writeTo(&b)
-		lines := strings.Split(b.String(), "\n")
-		if len(lines) != 4 || lines[3] != "" || !utf8.ValidString(lines[2]) {
-			t.Fatalf("got %q, want HELP, TYPE and one series", b.String())
-		}
-		if err := metrics.ValidateMetric(fullName("lastmile_step_failures_total", labels(nil).with("step", value))); err != nil {
-			t.Fatalf("%q: the library would panic: %v", value, err)
-		}
-		text, ok := strings.CutPrefix(lines[2], `lastmile_bus_rejected_total{kind="`)
-		rest, read := unquote(text)
-		if !ok || rest != `} 7` || read != clean(value) {
-			t.Fatalf("got %q, want a line from which %q can be read back, not %q", lines[2], clean(value), read)
-		}
-		if len(read) > maxLabelValue*3 || (utf8.ValidString(value) && len(value) <= maxLabelValue && read != value) {
-			t.Fatalf("got %q of %q", read, value)
-		}
-	})
-}
-
-// unquote reads a label value as the text format's description says, and returns what comes after it.
-func unquote(text string) (rest, value string) {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		switch {
-		case text[i] == '"':
-			return text[i+1:], b.String()
-		case text[i] == '\\' && i+1 < len(text):
-			i++
-			switch text[i] {
-			case 'n':
-				b.WriteByte('\n')
-			case '\\', '"':
-				b.WriteByte(text[i])
-			default:
-				return "", ""
-			}
-		default:
-			b.WriteByte(text[i])
-		}
-	}
-	return "", ""
 }

@@ -32,6 +32,7 @@ func checkoutScenario() scenario.Scenario {
 		Steps: []scenario.Step{{ID: "home"}, {}, {ID: "pay"}},
 		SLOs: []scenario.SLO{
 			{Name: "fast", SLI: scenario.SLILatency, Threshold: scenario.Duration(4 * time.Second), Objective: 0.95, Window: slo.Window(24 * time.Hour)},
+			{Name: "quick-pay", SLI: scenario.SLILatency, Step: "pay", Threshold: scenario.Duration(120 * time.Millisecond), Objective: 0.95, Window: slo.Window(24 * time.Hour)},
 			{Name: "edge-cache", SLI: scenario.SLICacheHit, Match: "*/assets/*", Objective: 0.9, Window: slo.Window(24 * time.Hour)},
 		},
 	}
@@ -39,7 +40,6 @@ func checkoutScenario() scenario.Scenario {
 
 // accounts are the books of one combination that has seen everything, n times over, and of one that has seen nothing.
 func accounts(n int64) []runs.Account {
-	counts := slo.Counts{Good: 90 * n, Bad: 5 * n, Invalid: n, Missing: 3 * n, Skipped: n, Pending: 2}
 	durations := make([]time.Duration, 100)
 	for i := range durations {
 		durations[i] = time.Duration(i+1) * 50 * time.Millisecond
@@ -80,12 +80,11 @@ func accounts(n int64) []runs.Account {
 				time.Hour:      {P50: slo.QuantileSorted(few, 0.5), P95: slo.QuantileSorted(few, 0.95)},
 				24 * time.Hour: {P50: slo.QuantileSorted(durations, 0.5), P95: slo.QuantileSorted(durations, 0.95)},
 			},
-			Budget: &runs.Budget{Objective: 0.99, Window: slo.Window(30 * 24 * time.Hour), Planned: 43200, Remaining: slo.BudgetRemaining(counts.Lost(), 43200, 0.99), Counts: counts},
 		},
 		{
 			Combination: copied, Indicators: []runs.Indicator{{Name: "fresh", SLI: scenario.SLIFreshness, Good: 9 * n, Total: 10 * n}},
 		},
-		{Combination: scenario.Combination{Scenario: "search", Region: "us-east", Network: "none"}, Budget: &runs.Budget{Objective: 0.999, Window: slo.Window(time.Hour), Remaining: 1}},
+		{Combination: search},
 	}
 }
 
@@ -112,7 +111,15 @@ func fixedSources(grow bool) CoordinatorSources {
 		DispatchFailures:  func() int64 { return 3 },
 		HeartbeatsRefused: func() int64 { return 0 },
 		Health:            fixedHealth,
-		Networks:          netprofile.Presets(),
+		Objectives:        fixedObjectives,
+		Journeys:          fixedJourneys,
+		Alerts:            fixedAlerts,
+		Sinks:             func() []Sink { return fixedSinks(n) },
+		Usual: func() []Usual {
+			return []Usual{{Combination: checkout, Median: 3 * time.Second, P95: 4500 * time.Millisecond, Runs: 240, Slower: true}}
+		},
+		Now:      func() time.Time { return at },
+		Networks: netprofile.Presets(),
 	}
 }
 
@@ -133,14 +140,24 @@ func result(state runs.State, duration time.Duration) *runs.Result {
 	r := &runs.Result{
 		Schema: runs.Schema, RunID: runs.NewID(checkout, at), Scenario: checkout.Scenario, Region: checkout.Region, Network: checkout.Network,
 		Slot: at, Trigger: runs.TriggerSchedule, State: state, DurationMS: float64(duration) / float64(time.Millisecond),
-		Steps: []runs.Step{{ID: "home", State: runs.StepPassed}},
+		Steps: []runs.Step{{ID: "home", State: runs.StepPassed, DurationMS: 250.5}},
+		Navigations: []runs.Navigation{
+			{Step: "home", Vitals: runs.Vitals{TTFB: ms(600), FCP: ms(1100), LCP: ms(1800.25), CLS: ms(0.08), INP: ms(40)}},
+			{Step: "2", Soft: true, Vitals: runs.Vitals{CLS: ms(0.01)}},
+		},
+		Link: runs.Link{Down: &runs.LinkTraffic{Delivered: 9, LateMeanMS: 0.04}, Up: &runs.LinkTraffic{Delivered: 7, LateMeanMS: 0.15}},
 		Requests: []runs.Request{
-			{Bytes: 2000, Phases: runs.Phases{DNS: ms(10), Connect: ms(300), TLS: ms(150), Wait: ms(400), Receive: ms(20)}},
-			{Bytes: 500, Phases: runs.Phases{Wait: ms(100), Receive: ms(5)}},
-			{Bytes: 9999, BrowserCache: "disk", Phases: runs.Phases{Wait: ms(9999)}},
+			{Status: 200, Cache: cachestate.Result{Tier: cachestate.ShieldHit}, Bytes: 2000, Phases: runs.Phases{DNS: ms(10), Connect: ms(300), TLS: ms(150), Wait: ms(400), Receive: ms(20)}},
+			{Status: 200, Bytes: 500, Phases: runs.Phases{Wait: ms(100), Receive: ms(5)}},
+			{Status: 200, Bytes: 9999, BrowserCache: "disk", Phases: runs.Phases{Wait: ms(9999)}},
 		},
 	}
-	if state == runs.StateFailed {
+	switch state {
+	case runs.StateInvalid:
+		r.Cause = &runs.Cause{Class: runs.ClassLinkOffProfile}
+	case runs.StateDegraded:
+		r.Steps = append(r.Steps, runs.Step{ID: "pay", State: runs.StepDegraded, DurationMS: 120})
+	case runs.StateFailed:
 		r.Steps = append(r.Steps, runs.Step{ID: "2", State: runs.StepFailed}, runs.Step{ID: "unheard-of", State: runs.StepFailed}, runs.Step{ID: "pay", State: runs.StepSkipped})
 	}
 	return r
@@ -161,7 +178,7 @@ func copiedScenario() scenario.Scenario {
 // readResult is a result of a run that read; lag is nil where it never saw the write.
 func readResult(lag *float64) *runs.Result {
 	r := result(runs.StatePassed, 20*time.Millisecond)
-	r.Scenario, r.Region, r.Network, r.RunID, r.Requests = copied.Scenario, copied.Region, copied.Network, runs.NewID(copied, at), nil
+	r.Scenario, r.Region, r.Network, r.RunID, r.Requests, r.Steps, r.Navigations = copied.Scenario, copied.Region, copied.Network, runs.NewID(copied, at), nil, nil, nil
 	r.Replication = &runs.Replication{From: "us-east", LagMS: lag, ErrorMS: 110, Looks: 8, StaleReads: 3, Backwards: 1}
 	if lag == nil {
 		r.State, r.Replication.Lost, r.Replication.StaleReads = runs.StateFailed, true, 8
@@ -169,10 +186,35 @@ func readResult(lag *float64) *runs.Result {
 	return r
 }
 
+var search = scenario.Combination{Scenario: "search", Region: "us-east", Network: "none"}
+
+// searchScenario has one step.
+func searchScenario() scenario.Scenario {
+	s := checkoutScenario()
+	s.Name, s.Regions, s.Networks, s.SLOs, s.Timeout = search.Scenario, scenario.Strings{search.Region}, []string{search.Network}, nil, scenario.Duration(5*time.Second)
+	s.Steps = []scenario.Step{{ID: "open"}}
+	return s
+}
+
+// searchResult is the i-th of the scenario's, each 10 ms slower than the one before.
+func searchResult(i int) *runs.Result {
+	slot := at.Add(time.Duration(i-80) * time.Minute)
+	took := 100 + 10*float64(i)
+	return &runs.Result{
+		Schema: runs.Schema, RunID: runs.NewID(search, slot), Scenario: search.Scenario, Region: search.Region, Network: search.Network,
+		Slot: slot, Trigger: runs.TriggerSchedule, State: runs.StatePassed, DurationMS: took,
+		Steps:       []runs.Step{{ID: "open", State: runs.StepPassed, DurationMS: took}},
+		Navigations: []runs.Navigation{{Step: "open", Vitals: runs.Vitals{LCP: ms(took), CLS: ms(float64(i) / 1000)}}},
+	}
+}
+
 // fixedCoordinator has seen a few results.
 func fixedCoordinator(sources CoordinatorSources) *Coordinator {
 	c := NewCoordinator(sources)
-	c.Define([]scenario.Scenario{checkoutScenario(), copiedScenario()})
+	c.Define([]scenario.Scenario{checkoutScenario(), copiedScenario(), searchScenario()})
+	for i := range 80 {
+		c.Observe(searchResult(i))
+	}
 	c.Observe(readResult(ms(730)))
 	c.Observe(readResult(nil))
 	c.Observe(result(runs.StatePassed, 3*time.Second))
@@ -182,6 +224,9 @@ func fixedCoordinator(sources CoordinatorSources) *Coordinator {
 	c.Observe(result(runs.StateDegraded, 4*time.Second))
 	c.Observe(result(runs.StateFailed, time.Second))
 	c.Observe(result(runs.StateInvalid, time.Second))
+	again := result(runs.StateFailed, time.Second)
+	again.Trigger = runs.TriggerConfirm
+	c.Observe(again)
 	c.DispatchLag("eu-central", 20*time.Millisecond)
 	c.DispatchLag("eu-central", -time.Millisecond)
 	return c

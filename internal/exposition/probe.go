@@ -4,6 +4,7 @@ import (
 	"io"
 	"time"
 
+	"lastmile/internal/exposition/sheet"
 	"lastmile/internal/runs"
 )
 
@@ -54,54 +55,54 @@ func NewProbe(sources ProbeSources) *Probe { return &Probe{sources: sources} }
 
 // WritePrometheus writes all metrics in the text exposition format.
 func (p *Probe) WritePrometheus(w io.Writer) {
-	s := newSheet(DefaultMaxSeries)
+	s := &page{sheet.New(DefaultMaxSeries)}
 	s.worker(&p.sources, p.sources.Stats())
-	s.process()
-	s.writeTo(w)
+	s.Process()
+	s.Sheet.WritePrometheus(w)
 }
 
 // worker adds what a probe says of itself.
-func (s *sheet) worker(from *ProbeSources, stats ProbeStats) {
-	l := labels(nil).with("region", from.Region).with("probe", from.Name)
-	s.int("lastmile_worker_info", l.with("version", from.Version), 1)
+func (s *page) worker(from *ProbeSources, stats ProbeStats) {
+	l := sheet.Labels(nil).With("region", from.Region).With("probe", from.Name)
+	s.Int("lastmile_worker_info", l.With("version", from.Version), 1)
 	for _, state := range []runs.State{runs.StatePassed, runs.StateDegraded, runs.StateFailed, runs.StateInvalid} {
-		s.int("lastmile_worker_results_total", l.with("state", string(state)), stats.Results[state])
+		s.Int("lastmile_worker_results_total", l.With("state", string(state)), stats.Results[state])
 	}
-	s.int("lastmile_worker_assignments_taken_total", l, stats.Taken)
-	s.int("lastmile_worker_assignments_expired_total", l, stats.Expired)
-	s.int("lastmile_worker_assignments_rejected_total", l, stats.Rejected)
-	s.int("lastmile_worker_assignments_repeated_total", l, stats.Repeated)
-	s.int("lastmile_worker_slots", l, int64(stats.Slots))
-	s.int("lastmile_worker_busy_slots", l, int64(stats.Running))
-	s.float("lastmile_worker_admission_bound_cores", l, stats.BoundCores)
-	s.float("lastmile_worker_admission_busy_cores", l, stats.BusyCores)
-	s.int("lastmile_worker_admission_waiting_runs", l, int64(stats.Waiting))
-	s.int("lastmile_worker_admission_refused_total", l, stats.Refused)
-	s.int("lastmile_worker_artefact_bytes", l, stats.ArtefactBytes)
-	s.int("lastmile_worker_artefact_files", l, int64(stats.ArtefactFiles))
-	s.int("lastmile_worker_artefacts_deleted_total", l.with("reason", "room"), stats.ArtefactsDropped)
-	s.int("lastmile_worker_artefacts_deleted_total", l.with("reason", "age"), stats.ArtefactsExpired)
-	s.int("lastmile_worker_artefact_errors_total", l, stats.ArtefactErrors)
-	s.int("lastmile_worker_spool_results", l, int64(stats.Spooled))
-	s.int("lastmile_worker_spool_corrupt_total", l, stats.SpoolCorrupt)
-	s.int("lastmile_worker_spool_errors_total", l, stats.SpoolErrors)
-	s.int("lastmile_worker_spool_bytes", l, stats.SpoolBytes)
-	s.int("lastmile_worker_spool_limit_bytes", l, stats.SpoolLimit)
-	s.bool("lastmile_worker_spool_full", l, stats.SpoolFull)
-	s.int("lastmile_worker_spool_shed_total", l, stats.SpoolShed)
-	s.int("lastmile_worker_spool_resent_total", l, stats.SpoolResent)
-	s.bool("lastmile_worker_autonomous", l, stats.Autonomous)
-	s.int("lastmile_worker_autonomous_runs_total", l, stats.AutonomousRuns)
-	s.int("lastmile_worker_autonomous_missed_total", l, stats.AutonomousMissed)
-	s.int("lastmile_worker_peers", l, int64(stats.Peers))
-	s.int("lastmile_worker_fenced_total", l, stats.Fenced)
-	s.bool("lastmile_worker_hub_connected", l, stats.HubConnected)
-	s.int("lastmile_worker_hub_reconnects_total", l, stats.Reconnects)
+	s.Int("lastmile_worker_assignments_taken_total", l, stats.Taken)
+	s.Int("lastmile_worker_assignments_expired_total", l, stats.Expired)
+	s.Int("lastmile_worker_assignments_rejected_total", l, stats.Rejected)
+	s.Int("lastmile_worker_assignments_repeated_total", l, stats.Repeated)
+	s.Int("lastmile_worker_slots", l, int64(stats.Slots))
+	s.Int("lastmile_worker_busy_slots", l, int64(stats.Running))
+	s.Float("lastmile_worker_admission_bound_cores", l, stats.BoundCores)
+	s.Float("lastmile_worker_admission_busy_cores", l, stats.BusyCores)
+	s.Int("lastmile_worker_admission_waiting_runs", l, int64(stats.Waiting))
+	s.Int("lastmile_worker_admission_refused_total", l, stats.Refused)
+	s.Int("lastmile_worker_artefact_bytes", l, stats.ArtefactBytes)
+	s.Int("lastmile_worker_artefact_files", l, int64(stats.ArtefactFiles))
+	s.Int("lastmile_worker_artefacts_deleted_total", l.With("reason", "room"), stats.ArtefactsDropped)
+	s.Int("lastmile_worker_artefacts_deleted_total", l.With("reason", "age"), stats.ArtefactsExpired)
+	s.Int("lastmile_worker_artefact_errors_total", l, stats.ArtefactErrors)
+	s.Int("lastmile_worker_spool_results", l, int64(stats.Spooled))
+	s.Int("lastmile_worker_spool_corrupt_total", l, stats.SpoolCorrupt)
+	s.Int("lastmile_worker_spool_errors_total", l, stats.SpoolErrors)
+	s.Int("lastmile_worker_spool_bytes", l, stats.SpoolBytes)
+	s.Int("lastmile_worker_spool_limit_bytes", l, stats.SpoolLimit)
+	s.Bool("lastmile_worker_spool_full", l, stats.SpoolFull)
+	s.Int("lastmile_worker_spool_shed_total", l, stats.SpoolShed)
+	s.Int("lastmile_worker_spool_resent_total", l, stats.SpoolResent)
+	s.Bool("lastmile_worker_autonomous", l, stats.Autonomous)
+	s.Int("lastmile_worker_autonomous_runs_total", l, stats.AutonomousRuns)
+	s.Int("lastmile_worker_autonomous_missed_total", l, stats.AutonomousMissed)
+	s.Int("lastmile_worker_peers", l, int64(stats.Peers))
+	s.Int("lastmile_worker_fenced_total", l, stats.Fenced)
+	s.Bool("lastmile_worker_hub_connected", l, stats.HubConnected)
+	s.Int("lastmile_worker_hub_reconnects_total", l, stats.Reconnects)
 	if !stats.LastHeartbeat.IsZero() {
-		s.timestamp("lastmile_worker_last_heartbeat_timestamp_seconds", l, stats.LastHeartbeat)
+		s.Timestamp("lastmile_worker_last_heartbeat_timestamp_seconds", l, stats.LastHeartbeat)
 	}
-	s.seconds("lastmile_worker_clock_offset_seconds", l, stats.ClockOffset)
-	s.seconds("lastmile_worker_clock_error_seconds", l, stats.ClockError)
-	s.bool("lastmile_worker_clock_corrected", l, stats.ClockCorrected)
-	s.bool("lastmile_worker_browser_available", l, stats.BrowserAvailable)
+	s.Seconds("lastmile_worker_clock_offset_seconds", l, stats.ClockOffset)
+	s.Seconds("lastmile_worker_clock_error_seconds", l, stats.ClockError)
+	s.Bool("lastmile_worker_clock_corrected", l, stats.ClockCorrected)
+	s.Bool("lastmile_worker_browser_available", l, stats.BrowserAvailable)
 }

@@ -2,11 +2,14 @@ package expositiontest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
-	"regexp"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,10 +20,11 @@ import (
 const (
 	startLimit = 30 * time.Second
 	dataLimit  = 30 * time.Second
+	allLimit   = 45 * time.Second // for many queries: what they wait for may be due only half a minute later
 	pollEvery  = 200 * time.Millisecond
 )
 
-// server is a program of the Prometheus project that answers on a free port of 127.0.0.1.
+// server is a program with the API of Prometheus or of Alertmanager that answers on a free port of 127.0.0.1.
 type server struct {
 	URL    string // without a slash at the end
 	name   string
@@ -28,8 +32,7 @@ type server struct {
 	logs   *tail
 }
 
-// start starts the command, which listens on a port of its own choice and logs it, and waits until it is ready. It is gone when the test
-// has ended.
+// start starts the command, which listens on a port of its own choice, and waits until it is ready. It is gone when the test has ended.
 func start(t testing.TB, name string, cmd *exec.Cmd) *server {
 	t.Helper()
 	stderr, err := cmd.StderrPipe()
@@ -40,11 +43,10 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *server {
 		t.Fatalf("start %s: %v", cmd.Path, err)
 	}
 	s := &server{name: name, client: &http.Client{Timeout: 5 * time.Second}, logs: &tail{}}
-	address := make(chan string, 1)
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		s.logs.follow(stderr, address)
+		s.logs.follow(stderr)
 	}()
 	t.Cleanup(func() {
 		if err := cmd.Process.Kill(); err != nil {
@@ -54,19 +56,52 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *server {
 		_ = cmd.Wait() // always "signal: killed"
 		s.client.CloseIdleConnections()
 	})
-	select {
-	case a := <-address:
-		s.URL = "http://" + a
-	case <-read:
-		t.Fatalf("start %s: it ended early; its log:\n%s", name, s.logs)
-	case <-time.After(startLimit):
-		t.Fatalf("start %s: got no address within %s; its log:\n%s", name, startLimit, s.logs)
-	}
+	s.eventually(t, startLimit, "address", func() error {
+		select {
+		case <-read:
+			t.Fatalf("start %s: it ended early; its log:\n%s", name, s.logs)
+		default:
+		}
+		address, err := listening(cmd.Process.Pid)
+		s.URL = "http://" + address
+		return err
+	})
 	s.eventually(t, startLimit, "ready", func() error {
 		_, err := s.get("/-/ready")
 		return err
 	})
 	return s
+}
+
+// listening returns the address of 127.0.0.1 on which a process listens, as the kernel has it: VictoriaMetrics does not log the port that
+// it was given.
+func listening(pid int) (string, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	if err != nil {
+		return "", err
+	}
+	own := map[string]bool{}
+	for _, file := range files {
+		if target, err := os.Readlink(file); err == nil { // else it is closed meanwhile
+			own[target] = true
+		}
+	}
+	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
+	if err != nil {
+		return "", err
+	}
+	const loopback, listen = "0100007F:", "0A" // as the table writes 127.0.0.1 and the state
+	for line := range strings.Lines(string(table)) {
+		f := strings.Fields(line) // number, local address, remote address, state, ..., inode in the tenth
+		if len(f) < 10 || f[3] != listen || !own["socket:["+f[9]+"]"] {
+			continue
+		}
+		if hex, ok := strings.CutPrefix(f[1], loopback); ok {
+			port, err := strconv.ParseUint(hex, 16, 16)
+			return fmt.Sprintf("127.0.0.1:%d", port), err
+		}
+	}
+	return "", errors.New("got no socket that listens on 127.0.0.1, want one")
 }
 
 // Program returns the path of a program of Debian's prometheus package, and fails the test where it is not installed.
@@ -139,21 +174,13 @@ type tail struct {
 
 const tailLines = 30
 
-// follow reads a log to its end and sends the address that the server says it listens on.
-func (l *tail) follow(r io.Reader, address chan<- string) {
-	listening := regexp.MustCompile(`msg="Listening on" address=(\S+)`)
+// follow reads a log to its end.
+func (l *tail) follow(r io.Reader) {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
-		line := scanner.Text()
-		if m := listening.FindStringSubmatch(line); m != nil {
-			select {
-			case address <- m[1]:
-			default:
-			}
-		}
 		l.mu.Lock()
-		l.lines = append(l.lines, line)
+		l.lines = append(l.lines, scanner.Text())
 		l.lines = l.lines[max(0, len(l.lines)-tailLines):]
 		l.mu.Unlock()
 	}

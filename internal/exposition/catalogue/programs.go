@@ -1,119 +1,4 @@
-package exposition
-
-import (
-	"slices"
-	"strings"
-)
-
-// Type is a metric's type in the words of the text exposition format.
-type Type string
-
-// The types. A summary here has a sum and a count, and no quantiles.
-const (
-	Counter   Type = "counter"
-	Gauge     Type = "gauge"
-	Histogram Type = "histogram"
-	Summary   Type = "summary"
-)
-
-// Origin says which of the two programs writes a metric.
-type Origin string
-
-// The origins.
-const (
-	FromCoordinator Origin = "coordinator"
-	FromProbe       Origin = "probe"
-	FromBoth        Origin = "both"
-)
-
-// Metric describes one metric. Labels are in the order in which they are written; the le of a histogram is not among them.
-type Metric struct {
-	Name   string
-	Type   Type
-	Help   string
-	Labels []string
-	Origin Origin
-}
-
-// Catalogue lists every metric of both programs by name. It is what HELP and TYPE are written from. The caller owns it.
-func Catalogue() []Metric {
-	all := slices.Concat(slotMetrics(), runMetrics(), edgeMetrics(), replicationMetrics(), sloMetrics(), fleetMetrics(), loadMetrics(), healthMetrics(), hubMetrics(), workerMetrics(), processMetrics())
-	slices.SortFunc(all, func(a, b Metric) int { return strings.Compare(a.Name, b.Name) })
-	return all
-}
-
-// metricsOf makes the metrics of one origin from rows of name, type, labels and help. "L" among the labels stands for the three
-// names of a combination.
-func metricsOf(origin Origin, rows [][4]string) []Metric {
-	out := make([]Metric, len(rows))
-	for i, row := range rows {
-		out[i] = Metric{Name: row[0], Type: Type(row[1]), Help: row[3], Origin: origin}
-		for _, label := range strings.Fields(row[2]) {
-			if label == "L" {
-				out[i].Labels = append(out[i].Labels, "scenario", "region", "network")
-				continue
-			}
-			out[i].Labels = append(out[i].Labels, label)
-		}
-	}
-	return out
-}
-
-// slotMetrics are the ledger's: what was planned, and what came of it.
-func slotMetrics() []Metric {
-	return metricsOf(FromCoordinator, [][4]string{
-		{"lastmile_ledger_slots", "gauge", "L state",
-			"Slots as they stand. The sum over all states is the number planned: lastmile_slots_total{state=\"planned\"}."},
-		{"lastmile_slots_total", "counter", "L state reason",
-			"Slots planned, and how often one became missing or skipped. A late result amends a slot but takes nothing off this counter."},
-		{"lastmile_slots_amended_total", "counter", "L", "Slots that were missing or skipped and for which a result came after all."},
-		{"lastmile_results_duplicate_total", "counter", "L", "Results for a slot that had been decided before. They change nothing."},
-		{"lastmile_results_unscheduled_total", "counter", "L", "Results without a slot. They stand outside the books."},
-	})
-}
-
-// runMetrics are about what the runs saw.
-func runMetrics() []Metric {
-	return metricsOf(FromCoordinator, [][4]string{
-		{"lastmile_runs_total", "counter", "L state", "Results entered in the ledger, by the state that they gave their slot."},
-		{"lastmile_runs_tainted_total", "counter", "L",
-			"Measured runs whose times are not to be trusted, since the machine was busy: they count for availability, and in no duration."},
-		{"lastmile_run_late_seconds", "histogram", "region", "Time from a measured run's slot to its first step."},
-		{"lastmile_run_errors_total", "counter", "L class", "Causes of runs that did not simply pass, by class."},
-		{"lastmile_step_failures_total", "counter", "L step", "Failed steps. Steps that the coordinator does not know count as other."},
-		{"lastmile_run_duration_seconds", "histogram", "L",
-			"Duration of passed and degraded runs that are not tainted. The buckets follow the network and the scenario: add up over regions only."},
-		{"lastmile_run_duration_quantile_seconds", "gauge", "L percentile window",
-			"Exact quantile of the durations of passed and degraded runs in the window that are not tainted."},
-		{"lastmile_run_duration_quantile_lower_seconds", "gauge", "L percentile window",
-			"Lower bound of the quantile's 95 % confidence interval; absent where there are too few runs for one."},
-		{"lastmile_run_duration_quantile_upper_seconds", "gauge", "L percentile window",
-			"Upper bound of the quantile's 95 % confidence interval; absent where there are too few runs for one (72 for a P95)."},
-		{"lastmile_run_duration_samples", "gauge", "L window", "Number of runs that the quantiles of the window come from."},
-		{"lastmile_phase_duration_seconds", "summary", "L phase",
-			"Time that the requests of measured runs that are not tainted spent in a phase. A reused connection has no dns, connect or tls; connect includes tls."},
-		{"lastmile_bytes_total", "counter", "L direction", "Bytes that the requests of measured runs moved over the network."},
-		{"lastmile_cdn_responses_total", "counter", "L cache",
-			"Responses of measured runs, to first attempts, by what the CDN did. Hit ratio = (hit + stale) / (hit + stale + revalidated + expired + miss)."},
-		{"lastmile_routed_requests_total", "counter", "L expected",
-			"Responses to first attempts that named the region that served them, by whether it was the expected one."},
-		{"lastmile_served_region_total", "counter", "L served expected",
-			"Responses to first attempts by the region that served them. A series begins with its first response: alert on lastmile_routed_requests_total."},
-	})
-}
-
-func sloMetrics() []Metric {
-	return metricsOf(FromCoordinator, [][4]string{
-		{"lastmile_slo_objective_ratio", "gauge", "L slo window", "Share of slots that must be good."},
-		{"lastmile_slo_error_budget_remaining_ratio", "gauge", "L slo window",
-			"Share of the window's error budget that is left, counted on the slots of the schedule: 1 = all of it, below 0 = overspent."},
-		{"lastmile_slo_sli_lower_ratio", "gauge", "L slo window",
-			"Share of good slots if every missing or invalid one had been bad; absent where nothing was due."},
-		{"lastmile_slo_sli_upper_ratio", "gauge", "L slo window",
-			"Share of good slots if every missing or invalid one had been good; absent where nothing was due."},
-		{"lastmile_slo_coverage_ratio", "gauge", "L slo window", "Share of the due slots that were measured; absent where nothing was due."},
-	})
-}
+package catalogue
 
 // fleetMetrics are the probes as the coordinator sees them, by their heartbeats.
 func fleetMetrics() []Metric {
@@ -134,6 +19,33 @@ func fleetMetrics() []Metric {
 		{"lastmile_probe_left", "gauge", "region probe", "1 where the probe has stopped in good order: that it is silent is no failure."},
 		{"lastmile_probe_browser_available", "gauge", "region probe", "1 where the probe has a Chromium."},
 		{"lastmile_probe_rejected_total", "counter", "region probe", "Assignments that the probe could not use, as it reported them."},
+	})
+}
+
+// loadMetrics are what the schedule asks of each region, and what is there for it.
+func loadMetrics() []Metric {
+	return metricsOf(FromCoordinator, [][4]string{
+		{"lastmile_region_demand_places", "gauge", "region", "Places that the runs that are due need on average: for each combination its usual run time over its interval, added up."},
+		{"lastmile_region_places", "gauge", "region", "Runs that the region's probes which are up can do at once. Below the demand, slots go missing."},
+		{"lastmile_region_results_bytes", "gauge", "region", "What the stored results of the region take of their room, before compression."},
+		{"lastmile_region_results_limit_bytes", "gauge", "region",
+			"The room for the results of the region; absent where there is no limit. Once it is full new results stay with the probes, which at last take no more work."},
+	})
+}
+
+// healthMetrics are those that every coordinator writes, the one that leads and those that stand by.
+func healthMetrics() []Metric {
+	return metricsOf(FromCoordinator, [][4]string{
+		{"lastmile_coordinator_leader", "gauge", "",
+			"1 where this coordinator leads: it orders the runs and writes the books' metrics. One that stands by writes what is about itself only, so that sums over coordinators hold."},
+		{"lastmile_coordinator_term", "gauge", "", "Term of this coordinator's last leadership, 0 where it has not led. Each leader has a higher one than the one before."},
+		{"lastmile_coordinator_clock_jumps_total", "counter", "", "Steps of this machine's clock that the coordinator noticed."},
+		{"lastmile_coordinator_clock_offset_seconds", "gauge", "", "What the steps of this machine's clock have come to since the coordinator started: its wall clock less the time that passed."},
+		{"lastmile_coordinator_snapshot_timestamp_seconds", "gauge", "", "When the snapshot of the books on disk was taken; absent where there is none."},
+		{"lastmile_coordinator_snapshot_bytes", "gauge", "", "Size of the snapshot of the books on disk."},
+		{"lastmile_coordinator_snapshot_errors_total", "counter", "", "Snapshots of the books that could not be written or read. The streams have all that is in one: it only saves time."},
+		{"lastmile_coordinator_restore_seconds", "gauge", "", "Time from the start until the books were complete again, from the snapshot and the rest of the streams; absent until then."},
+		{"lastmile_coordinator_results_lag_seconds", "gauge", "", "Age of the oldest message of the streams that is not in this coordinator's books yet; 0 where it has read them all."},
 	})
 }
 
