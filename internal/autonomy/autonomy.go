@@ -13,6 +13,8 @@
 //
 // Nothing is queued: a run that finds no free place before its start window closes is counted as missed. A run of kind replication that reads
 // needs the writer's token, and without a hub there is none: it is invalid, as it always is without a token.
+//
+// Slots under maintenance, as far as the plan knows of it, are left out.
 package autonomy
 
 import (
@@ -269,7 +271,7 @@ func (p *Pilot) step(places Places) {
 	}
 	lost, example := 0, runs.ID("")
 	open := p.agenda.pass(now, func(e *entry) {
-		if id := e.id(); p.mine(e, id) && !places.Has(id) && !p.siblings.have(id) {
+		if id := e.id(); p.mine(e, id) && !places.Has(id) && !p.siblings.have(id) && !p.underMaintenance(e) {
 			lost, example = lost+1, id
 		}
 	})
@@ -284,6 +286,11 @@ func (p *Pilot) mine(e *entry, id runs.ID) bool {
 	return p.siblings.owner(id, e.pool, p.plan.Revision) == p.opts.Probe
 }
 
+// underMaintenance reports whether the entry's slot is left out on purpose.
+func (p *Pilot) underMaintenance(e *entry) bool {
+	return runs.UnderMaintenance(p.plan.Maintenance, e.c, e.slot)
+}
+
 // order offers the runs of open slots, as many as there are places.
 func (p *Pilot) order(places Places, open []*entry) {
 	full := map[string]bool{} // by pool
@@ -294,6 +301,8 @@ func (p *Pilot) order(places Places, open []*entry) {
 			e.done = true
 		case full[e.pool] || p.siblings.have(id) || !p.mine(e, id):
 			// Looked at again while the window is open: a sibling that has it may die.
+		case p.underMaintenance(e):
+			// Looked at again as well: there may be another plan.
 		default:
 			a := runs.NewAssignment(*e.scenario, e.c.Region, e.network, e.slot)
 			a.Autonomous, a.Term = true, p.plan.Term

@@ -1,4 +1,4 @@
-// Package console shows a person at a terminal what the fleet is doing: one line per run as it ends, and a table of all
+// Package console shows a person at a terminal what the fleet is doing: one line per run as it ends, one per alert as it begins, changes and ends, and a table of all
 // combinations of scenario, region and network. On a terminal the table stays below the lines and is kept up to date; anywhere
 // else (a pipe, a log) it is printed now and then.
 package console
@@ -30,7 +30,8 @@ type Console struct {
 	out      io.Writer
 	opts     Options
 	accounts func() []runs.Account
-	below    int // lines of the live table under the cursor
+	alerts   map[runs.AlertKey]struct{} // that have begun and not ended
+	below    int                        // lines of the live table under the cursor
 	closed   bool
 }
 
@@ -39,7 +40,7 @@ func New(out io.Writer, accounts func() []runs.Account, opts Options) *Console {
 	if opts.Size == nil {
 		opts.Size = func() Size { return Size{} }
 	}
-	return &Console{out: out, opts: opts, accounts: accounts}
+	return &Console{out: out, opts: opts, accounts: accounts, alerts: map[runs.AlertKey]struct{}{}}
 }
 
 // Note prints a line of its own.

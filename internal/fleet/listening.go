@@ -33,6 +33,9 @@ func (f *Fleet) Listening(now time.Time) {
 // we ceased to, or when we began again; shortly after that nobody can tell yet. An absence that was there before and after is one.
 func (f *Fleet) unheard(at place, slot, deadline, now time.Time) bool {
 	deaf := f.deaf
+	if !f.listened.IsZero() { // before this program began it did not listen either
+		deaf = append([]stretch{{to: f.began}}, deaf...)
+	}
 	if !f.listened.IsZero() && now.Sub(f.listened) > deafAfter {
 		deaf = append(slices.Clip(deaf), stretch{from: f.listened, to: now})
 	}

@@ -100,3 +100,17 @@ func TestListeningThatFalters(t *testing.T) {
 		t.Errorf("got the last word at %s, want it at %s", got, second(50))
 	}
 }
+
+// A coordinator that has just started closes slots from before it began: it was not there to hear whether there were probes.
+func TestNoReasonFromBeforeTheBeginning(t *testing.T) {
+	f := New(start)
+	listening(f, 0, 1)
+	ask := func(now int) runs.Reason { return f.Reason(shop("us", -60), "http", second(-50), second(now)) }
+	if got := ask(1); got != runs.ReasonCoordinatorDown {
+		t.Errorf("a second after the start: got %s, want coordinator_down", got)
+	}
+	listening(f, 2, 60)
+	if got := ask(60); got != runs.ReasonNoProbe {
+		t.Errorf("a minute after the start, without any probe: got %s, want no_probe", got)
+	}
+}

@@ -14,7 +14,7 @@ import (
 type lane struct {
 	cursor // where the previous coordinator had got to, and where we have
 
-	begun      map[string]int64 // with which slots the region's combinations began, as recorded: see runs.Begun
+	begun      map[string]int64 // with which slots the region's combinations began, as recorded: see notes.Begun
 	unrecorded bool             // the record is still to be written
 
 	mu      sync.Mutex
@@ -178,11 +178,14 @@ func (s *Scheduler) order(crew *crew, l *lane, o *order) {
 	a := o.assignment()
 	err := context.DeadlineExceeded
 	for {
+		if s.underMaintenance(o) {
+			s.giveUp(l, o, runs.ReasonMaintenance)
+			return
+		}
 		left := o.startBy.Sub(s.opts.Now())
 		if left < 0 {
-			s.given.add(o, runs.ReasonCoordinatorDown)
 			l.fail(o, err)
-			l.landed(o)
+			s.giveUp(l, o, runs.ReasonCoordinatorDown)
 			return
 		}
 		attempt, cancel := context.WithTimeout(crew.final, left)

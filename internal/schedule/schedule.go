@@ -17,6 +17,9 @@
 // Slots are entered by one loop, which never waits for the bus: each region has a lane of its own in which its orders wait for one of a
 // few dispatches at once. What does not get out while its window is open is given up, so that a lane never holds more than what is due.
 // A combination has one run at a time: while an earlier one is still under way its slot is held, and skipped when its window closes.
+//
+// Under maintenance a slot is entered like any other and never ordered: it is given up, and its verdict will be skipped. That is looked at until the
+// job has been created; a run that was ordered before the maintenance was announced is measured, and counts.
 package schedule
 
 import (
@@ -77,6 +80,9 @@ type Options struct {
 	// Busy reports whether a run of the combination, of a slot before this one, is still under way; nil = never. It is asked
 	// often, and must answer at once.
 	Busy func(c scenario.Combination, slot time.Time) bool
+
+	// Maintenance reports whether the slot is to be left out on purpose; nil = none is. It is asked often, and must answer at once.
+	Maintenance func(c scenario.Combination, slot time.Time) bool
 }
 
 // Scheduler dispatches due slots. Make one for each run of the program.
@@ -113,6 +119,9 @@ func New(log *slog.Logger, plan Plan, d Dispatcher, c Cursors, b Book, opts Opti
 	}
 	if opts.Busy == nil {
 		opts.Busy = func(scenario.Combination, time.Time) bool { return false }
+	}
+	if opts.Maintenance == nil {
+		opts.Maintenance = func(scenario.Combination, time.Time) bool { return false }
 	}
 	return &Scheduler{
 		log: log, programs: programs(log, plan), dispatch: d, cursors: c, book: b, opts: opts,
@@ -210,6 +219,8 @@ func (s *Scheduler) handle(crew *crew, e entry) {
 	s.book.Plan(e.combination, e.slot, o.deadline())
 	faultpoint.Reached(faultpoint.SlotEntered)
 	switch {
+	case s.underMaintenance(o):
+		s.given.add(o, runs.ReasonMaintenance) // though an earlier leader may have ordered it: then a probe knows of it, or its result comes
 	case s.opts.Now().After(o.startBy):
 		if e.slot.After(lane.start) {
 			s.given.add(o, runs.ReasonCoordinatorDown)
@@ -226,14 +237,14 @@ func (s *Scheduler) review(crew *crew) {
 	now := s.opts.Now()
 	for _, lane := range s.lanes {
 		for _, o := range lane.expired(now) {
-			s.given.add(o, runs.ReasonCoordinatorDown)
-			lane.landed(o)
+			s.giveUp(lane, o, runs.ReasonCoordinatorDown)
 		}
 		for _, o := range lane.unhold() {
 			switch {
+			case s.underMaintenance(o):
+				s.giveUp(lane, o, runs.ReasonMaintenance)
 			case now.After(o.startBy):
-				s.given.add(o, runs.ReasonOverlap)
-				lane.landed(o)
+				s.giveUp(lane, o, runs.ReasonOverlap)
 			case s.opts.Busy(o.combination, o.slot):
 				lane.hold(o)
 			default:
@@ -244,7 +255,19 @@ func (s *Scheduler) review(crew *crew) {
 	}
 }
 
-// GivenUp reports whether the slot was given up without a job, and why: coordinator_down, or overlap.
+// underMaintenance reports whether an order is for a slot that is left out on purpose.
+func (s *Scheduler) underMaintenance(o *order) bool { return s.opts.Maintenance(o.combination, o.slot) }
+
+// giveUp ends an order without a job, for a reason; under maintenance there is no other.
+func (s *Scheduler) giveUp(l *lane, o *order, reason runs.Reason) {
+	if s.underMaintenance(o) {
+		reason = runs.ReasonMaintenance
+	}
+	s.given.add(o, reason)
+	l.landed(o)
+}
+
+// GivenUp reports whether the slot was given up without a job, and why: coordinator_down, overlap, or maintenance.
 func (s *Scheduler) GivenUp(id runs.ID) (runs.Reason, bool) { return s.given.reason(id) }
 
 // Failures counts attempts to create a job that failed.

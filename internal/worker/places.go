@@ -83,8 +83,8 @@ func (w *Worker) serve(ctx, working context.Context, p *place) {
 			w.log.Warn("job rejected", "err", rejected)
 		case ctx.Err() != nil && job != nil:
 			w.handBack(working, job)
-		case errors.Is(err, bus.ErrNoJob) || errors.Is(err, bus.ErrUnavailable) || ctx.Err() != nil:
-			// Nothing to do, or nobody to ask: the bus itself waits and reconnects.
+		case errors.Is(err, bus.ErrNoJob) || errors.Is(err, bus.ErrUnavailable) || errors.Is(err, context.Canceled) || ctx.Err() != nil:
+			// Nothing to do, nobody to ask, or to be asked anew: the bus itself waits and reconnects.
 		case err != nil:
 			w.log.Warn("no job taken", "pool", pool, "err", err)
 		default:
@@ -112,6 +112,24 @@ func (w *Worker) next(ctx context.Context, p *place, pool string, wait time.Dura
 func (w *Worker) handBack(ctx context.Context, job *bus.Job) {
 	if err := job.Nak(context.WithoutCancel(ctx)); err != nil { // then it comes again after its ack wait
 		w.log.Debug("job not handed back", "run_id", job.Assignment.RunID, "err", err)
+	}
+}
+
+// handOnDelay is how long a job that is handed on waits, so that our open requests are gone by then.
+const handOnDelay = 500 * time.Millisecond
+
+// handOn leaves a job to another probe of the region. The server serves requests in the order in which they came, and hands a job out a few times only:
+// our places ask anew, so that they stand behind those of a sibling that is idle.
+func (w *Worker) handOn(ctx context.Context, job *bus.Job) {
+	if err := job.HandOn(context.WithoutCancel(ctx), handOnDelay); err != nil { // then it comes again after its ack wait
+		w.log.Debug("job not handed on", "run_id", job.Assignment.RunID, "err", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.places {
+		if p.wake != nil && slices.Contains(p.pools, job.Assignment.Scenario.Pool()) {
+			p.wake()
+		}
 	}
 }
 

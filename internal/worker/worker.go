@@ -16,7 +16,8 @@
 //  7. remove it from the disk
 //
 // A job that comes again while the result of our death is on its way to the hub is left alone, for the next delivery: whoever gets that one runs
-// it, and a real result outranks the report. While the spool is full nothing is taken. A run that has not begun when the probe stops is
+// it, and a real result outranks the report. A run that is to confirm what this probe found is handed on to a sibling; where none takes it, it is
+// run here. While the spool is full nothing is taken. A run that has not begun when the probe stops is
 // handed back, for another probe or the next process.
 package worker
 
@@ -227,6 +228,9 @@ func (w *Worker) handle(ctx context.Context, job *bus.Job) {
 	case w.opts.Autonomy != nil && w.opts.Autonomy.Elsewhere(id):
 		w.count(func(s *Stats) { s.Repeated++ })
 		return // should the other one die, the job comes again
+	case job.Assignment.Avoid == w.opts.Probe && !job.Last():
+		w.handOn(ctx, job)
+		return
 	case !w.begin(id): // another place was faster
 		w.count(func(s *Stats) { s.Repeated++ })
 	default:
