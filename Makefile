@@ -110,7 +110,7 @@ need-demo:
 	@.ci/need go chromium
 
 need-test:
-	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus alertmanager nginx varnish
+	@.ci/need go $(if $(filter -race,$(RACE)),cc) engines prometheus alertmanager victoria nginx varnish
 
 need-faults:
 	@.ci/need go chromium $(if $(OWN_MOUNTS),unshare)

@@ -7,6 +7,7 @@ package baseline
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -39,10 +40,14 @@ type Baseline struct {
 	mu       sync.Mutex
 	all      map[scenario.Combination]*entry
 	siblings map[sibling][]*entry // of all regions
+	places   map[place][]*entry   // of all networks
 }
 
 // sibling is what the regions of a combination share.
 type sibling struct{ scenario, network string }
+
+// place is what the networks of a combination share.
+type place struct{ scenario, region string }
 
 // entry is one combination's. Durations are kept as logarithms.
 type entry struct {
@@ -61,7 +66,7 @@ type figures struct {
 
 // New returns a baseline that knows nothing.
 func New() *Baseline {
-	return &Baseline{all: map[scenario.Combination]*entry{}, siblings: map[sibling][]*entry{}}
+	return &Baseline{all: map[scenario.Combination]*entry{}, siblings: map[sibling][]*entry{}, places: map[place][]*entry{}}
 }
 
 // Result takes up a run of the schedule that entered the books. Others, and runs that failed or are tainted, have no duration worth the name.
@@ -100,6 +105,9 @@ func (b *Baseline) insert(e *entry) {
 	b.all[e.combination] = e
 	b.siblings[key] = append(b.siblings[key], e)
 	slices.SortFunc(b.siblings[key], func(x, y *entry) int { return cmp.Compare(x.combination.Region, y.combination.Region) })
+	there := place{e.combination.Scenario, e.combination.Region}
+	b.places[there] = append(b.places[there], e)
+	slices.SortFunc(b.places[there], func(x, y *entry) int { return cmp.Compare(x.combination.Network, y.combination.Network) })
 }
 
 // turn sums up the hour that is over, and begins another.
@@ -178,16 +186,22 @@ type Comparison struct {
 func (b *Baseline) Compare(c scenario.Combination, now time.Time) (out Comparison, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e, known := b.all[c]
+	if e, known := b.all[c]; known {
+		return b.compare(e, now)
+	}
+	return out, false
+}
+
+func (b *Baseline) compare(e *entry, now time.Time) (out Comparison, ok bool) {
 	hour := now.Unix() / int64(time.Hour/time.Second)
-	if !known || hour < e.hour || hour > e.hour+1 {
+	if hour < e.hour || hour > e.hour+1 {
 		return out, false
 	}
 	median, mad, n, ok := b.shrunk(e, e.hour)
 	if !ok {
 		return out, false
 	}
-	out = Comparison{Combination: c, Median: logarithm(median).duration(), P95: logarithm(median + to95*toSigma*mad).duration(), Runs: n}
+	out = Comparison{Combination: e.combination, Median: logarithm(median).duration(), P95: logarithm(median + to95*toSigma*mad).duration(), Runs: n}
 	late := e.recent
 	if late.n < leastNow {
 		late.merge(&e.old)
@@ -205,24 +219,14 @@ func (b *Baseline) Compare(c scenario.Combination, now time.Time) (out Compariso
 
 // All compares every combination of which enough is known, ordered by scenario, region and network.
 func (b *Baseline) All(now time.Time) []Comparison {
-	return b.some(now, func(scenario.Combination) bool { return true })
-}
-
-func (b *Baseline) some(now time.Time, wanted func(scenario.Combination) bool) []Comparison {
 	b.mu.Lock()
-	names := make([]scenario.Combination, 0, len(b.all))
-	for c := range b.all {
-		if wanted(c) {
-			names = append(names, c)
-		}
-	}
-	b.mu.Unlock()
-	slices.SortFunc(names, func(x, y scenario.Combination) int {
+	defer b.mu.Unlock()
+	names := slices.SortedFunc(maps.Keys(b.all), func(x, y scenario.Combination) int {
 		return cmp.Or(cmp.Compare(x.Scenario, y.Scenario), cmp.Compare(x.Region, y.Region), cmp.Compare(x.Network, y.Network))
 	})
 	var out []Comparison
 	for _, c := range names {
-		if one, ok := b.Compare(c, now); ok {
+		if one, ok := b.compare(b.all[c], now); ok {
 			out = append(out, one)
 		}
 	}
@@ -231,8 +235,14 @@ func (b *Baseline) some(now time.Time, wanted func(scenario.Combination) bool) [
 
 // Describe says in a sentence how a scenario compares in a region, for each network of which enough is known; "" where none is.
 func (b *Baseline) Describe(name, region string, now time.Time) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var out []string
-	for _, c := range b.some(now, func(c scenario.Combination) bool { return c.Scenario == name && c.Region == region }) {
+	for _, e := range b.places[place{name, region}] {
+		c, ok := b.compare(e, now)
+		if !ok {
+			continue
+		}
 		word := "as usual"
 		if c.Slower {
 			word = "slower than usual"

@@ -80,7 +80,7 @@ func (b *Baseline) Load(r io.Reader) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.all, b.siblings = loaded.all, loaded.siblings
+	b.all, b.siblings, b.places = loaded.all, loaded.siblings, loaded.places
 	return nil
 }
 

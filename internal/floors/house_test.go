@@ -38,6 +38,7 @@ const (
 	attic // a part of a program that has outgrown it
 	roof
 	ridge // the coordinator's demo runs the probe's program in its own process
+	gable // the coordinator's program has the demo
 	entrance
 	support // for tests only, which may import upwards
 )
@@ -48,29 +49,38 @@ func lastmile() house {
 		module: "lastmile",
 		pure:   note,
 		steps: map[string]int{
+			"dashboards": ground,
+
 			"cmd/coordinator": entrance,
 			"cmd/probe":       entrance,
 
-			"cmd/coordinator/app":          ridge,
+			"cmd/coordinator/app":          gable,
+			"cmd/coordinator/demo":         ridge,
 			"cmd/coordinator/coordination": roof,
+			"cmd/coordinator/pager":        attic,
+			"cmd/coordinator/identity":     attic,
 
 			"cmd/probe/app":   roof,
 			"cmd/probe/links": attic,
 
 			"internal/artefact":     room,
 			"internal/autonomy":     room,
+			"internal/baseline":     room,
 			"internal/browser":      room,
 			"internal/cli":          room,
 			"internal/console":      room,
 			"internal/demosite":     room,
+			"internal/evaluate":     room,
 			"internal/exposition":   room,
 			"internal/fleet":        room,
 			"internal/httprunner":   room,
 			"internal/journey":      room,
 			"internal/netrunner":    room,
+			"internal/notify":       room,
 			"internal/ledger":       room,
 			"internal/linkemu":      room,
 			"internal/scenariofile": room,
+			"internal/rulefile":     room,
 			"internal/schedule":     room,
 			"internal/snapshot":     room,
 			"internal/spool":        room,
@@ -91,9 +101,22 @@ func lastmile() house {
 
 			"internal/journey/budget": fitting,
 
-			"internal/ledger/codec": fitting,
-			"internal/ledger/edge":  part,
-			"internal/ledger/slots": part,
+			"internal/notify/wording":  fitting,
+			"internal/notify/delivery": part,
+
+			"internal/exposition/catalogue": fitting,
+			"internal/exposition/sheet":     part,
+			"internal/exposition/meters":    wing,
+
+			"internal/evaluate/lamp":     part,
+			"internal/evaluate/tally":    fitting,
+			"internal/evaluate/evidence": part,
+
+			"internal/ledger/causes":     part,
+			"internal/ledger/codec":      fitting,
+			"internal/ledger/edge":       part,
+			"internal/ledger/indicators": part,
+			"internal/ledger/slots":      part,
 
 			"internal/httprunner/coding": fitting,
 			"internal/httprunner/guard":  part,
@@ -119,8 +142,11 @@ func lastmile() house {
 			"internal/bus/orders":     strand,
 			"internal/bus/lease":      strand,
 			"internal/bus/layout":     strand,
+			"internal/bus/audit":      strand,
+			"internal/bus/archive":    strand,
 			"internal/bus/dial":       strand,
 			"internal/bus/objects":    strand,
+			"internal/bus/outbox":     strand,
 			"internal/bus/peers":      strand,
 			"internal/bus/plans":      strand,
 			"internal/bus/relay":      strand,
@@ -141,6 +167,7 @@ func lastmile() house {
 
 			"internal/runs":       run,
 			"internal/runs/notes": note,
+			"internal/runs/sli":   note,
 			"internal/scenario":   definition,
 
 			"internal/scenario/predicate": definition,

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"lastmile/cmd/coordinator/coordination"
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
 	"lastmile/internal/runs"
@@ -42,7 +43,7 @@ func (c *artefactsCommand) Run(ctx context.Context, streams cli.Streams, root *g
 	if err != nil {
 		return err
 	}
-	defer closeHub(log, hub)
+	defer coordination.CloseHub(log, hub)
 	results, err := hub.Results(ctx, id)
 	if err != nil {
 		return err

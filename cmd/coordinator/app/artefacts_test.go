@@ -12,7 +12,10 @@ import (
 	"lastmile/internal/bus/objects"
 	"lastmile/internal/cli/clitest"
 	"lastmile/internal/runs"
+	"lastmile/internal/scenario"
 )
+
+var apiInUS = scenario.Combination{Scenario: "api", Region: "us", Network: "none"}
 
 func TestArtefacts(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)

@@ -11,9 +11,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"lastmile/cmd/coordinator/coordination"
+	"lastmile/cmd/coordinator/identity"
 	"lastmile/internal/bus"
 	"lastmile/internal/cli"
 	"lastmile/internal/faultpoint"
+	"lastmile/internal/notify"
 	"lastmile/internal/runs"
 	"lastmile/internal/scenariofile"
 	"lastmile/internal/steady"
@@ -29,6 +31,7 @@ type serveCommand struct {
 	Replicas     int           `help:"On how many servers of a NATS cluster everything is kept: 3 bears the loss of one. 0 = as it is, one at first. With --nats only." default:"0"`
 	NATSToken    string        `name:"nats-token" help:"Token that clients present; required where --nats-listen is not a loopback address. Better given as LASTMILE_NATS_TOKEN."`
 	ResultsBytes int64         `help:"How many bytes the results of each region may take, before compression; with the embedded server they are set aside on its disk. Once they are taken, new results stay with the probes." default:"1073741824"`
+	Notify       notifyFlags   `embed:""`
 	Grace        time.Duration `help:"How long after a slot's deadline its result may still come before it counts as missing." default:"30s"`
 }
 
@@ -44,11 +47,18 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 	if c.Replicas < 0 || c.Replicas > 5 || c.Replicas > 1 && c.NATS == "" {
 		return &cli.Status{Code: cli.ExitUsage, Err: fmt.Errorf("--replicas: got %d, want 0 to 5, and 1 at most without --nats: the embedded server is alone", c.Replicas)}
 	}
+	to, err := c.Notify.config(streams.Out)
+	if err == nil {
+		_, err = notify.New(log, nil, to) // so that whoever mistyped something is told at once, not when the hub is there
+	}
+	if err != nil {
+		return &cli.Status{Code: cli.ExitUsage, Err: err}
+	}
 	set, err := c.load()
 	if err != nil {
 		return err
 	}
-	self, err := coordination.TakeIdentity(c.Data)
+	self, err := identity.Take(c.Data)
 	if err != nil {
 		return err
 	}
@@ -66,8 +76,8 @@ func (c *serveCommand) Run(ctx context.Context, streams cli.Streams, root *gramm
 		if err != nil {
 			return err
 		}
-		defer stopServer(ctx, log, server)
-		return c.work(ctx, log, set, server, &f, coordination.Options{Version: cli.Version(version), Address: listener.Addr().String(), Holder: self.ID})
+		defer coordination.StopServer(ctx, log, server)
+		return c.work(ctx, log, set, server, &f, to, coordination.Options{Version: cli.Version(version), Address: listener.Addr().String(), Holder: self.ID})
 	})
 	return group.Wait()
 }
@@ -77,7 +87,7 @@ const leastResults = 16 << 20
 
 // work reaches the hub and coordinates until ctx ends. Where the books turn out not to be those of the streams, which have been cut or replaced,
 // it begins anew.
-func (c *serveCommand) work(ctx context.Context, log *slog.Logger, set scenariofile.Set, server *bus.Server, f *coordination.Front, opts coordination.Options) error {
+func (c *serveCommand) work(ctx context.Context, log *slog.Logger, set scenariofile.Set, server *bus.Server, f *coordination.Front, to notify.Config, opts coordination.Options) error {
 	opts.Clock = steady.New(steady.Options{Log: log, Wall: faultpoint.Wall})
 	connection := c.connection(server)
 	connection.Now = opts.Clock.Now
@@ -88,7 +98,12 @@ func (c *serveCommand) work(ctx context.Context, log *slog.Logger, set scenariof
 	case err != nil:
 		return err
 	}
-	defer closeHub(log, hub)
+	defer coordination.CloseHub(log, hub)
+	notifier, err := notify.New(log, hub.Outbox(), to)
+	if err != nil {
+		return err
+	}
+	opts.Notifier, opts.Sinks = notifier, sinks(notifier)
 	opts.Grace, opts.Ended = c.Grace, logRun(log)
 	opts.Snapshots = coordination.NewSnapshots(log, filepath.Join(c.Data, "snapshot"), "coordinator "+opts.Version)
 	for {
@@ -125,27 +140,6 @@ func (c *serveCommand) connection(server *bus.Server) bus.Options {
 		return bus.Options{Server: server, Name: "coordinator", ResultsBytes: c.ResultsBytes}
 	}
 	return bus.Options{URL: c.NATS, Token: c.NATSToken, Name: "coordinator", Replicas: c.Replicas, ResultsBytes: c.ResultsBytes}
-}
-
-// stopTime bounds the stop of the embedded server.
-const stopTime = 10 * time.Second
-
-// stopServer ends an embedded server, if there is one.
-func stopServer(ctx context.Context, log *slog.Logger, server *bus.Server) {
-	if server == nil {
-		return
-	}
-	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	if err := server.Stop(final); err != nil {
-		log.Error("nats server not stopped cleanly", "err", err)
-	}
-}
-
-func closeHub(log *slog.Logger, hub *bus.Bus) {
-	if err := hub.Close(); err != nil {
-		log.Warn("bus not closed cleanly", "err", err)
-	}
 }
 
 // logRun returns a function that logs a run that ended.

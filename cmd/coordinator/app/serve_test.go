@@ -4,14 +4,14 @@ import (
 	"strings"
 	"testing"
 
-	"lastmile/cmd/coordinator/coordination"
+	"lastmile/cmd/coordinator/identity"
 	"lastmile/internal/cli"
 	"lastmile/internal/cli/clitest"
 )
 
 func TestServeRefusals(t *testing.T) {
 	used := t.TempDir()
-	self, err := coordination.TakeIdentity(used)
+	self, err := identity.Take(used)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 // Front answers for a Unit, and before there is one: a coordinator that waits for its hub is alive.
 type Front struct{ unit atomic.Pointer[Unit] }
 
-// Handler answers /metrics, /healthz, /readyz and the ledger's path.
+// Handler answers /metrics, /healthz, /readyz, the ledger's path and RunPath.
 func (f *Front) Handler() http.Handler {
 	return f.withLedger(exposition.Handler(f.metrics, f.readiness))
 }
@@ -34,10 +34,11 @@ func (f *Front) readiness() error {
 	return errors.New("the hub has not been reached yet")
 }
 
-// withLedger answers for the books beside what rest answers.
+// withLedger answers for the books and the results beside what rest answers.
 func (f *Front) withLedger(rest http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+statement.Path, statement.Handler(f.books))
+	mux.Handle("GET "+RunPath, f.results())
 	mux.Handle("/", rest)
 	return mux
 }

@@ -7,12 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"lastmile/cmd/coordinator/pager"
 	"lastmile/internal/bus"
 	"lastmile/internal/faultpoint"
 	"lastmile/internal/netprofile"
@@ -24,6 +27,7 @@ import (
 // leadership is a term in which this coordinator leads.
 type leadership struct {
 	term      uint64
+	pager     *pager.Pager
 	scheduler atomic.Pointer[schedule.Scheduler] // nil before there is one
 	revisions atomic.Pointer[map[string]string]  // of the plans that the probes may fetch, by region; nil before they are published
 }
@@ -61,11 +65,11 @@ func (u *Unit) campaign(ctx, scheduling context.Context) error {
 	return u.hub.Lead(ctx, o, func(ctx context.Context, term uint64) error { return u.lead(ctx, scheduling, term) })
 }
 
-// lead does what one coordinator only is to do, until ctx ends: it orders runs, closes minutes, answers the probes and gives them their plans. Should
+// lead does what one coordinator only is to do, until ctx ends: it orders runs, closes minutes, decides on alerts, answers the probes and gives them their plans. Should
 // two do it for a moment, then what each of them writes is created once, or replaced by compare-and-swap, and no slot runs or
 // counts twice. No slot is planned after scheduling has ended.
 func (u *Unit) lead(ctx, scheduling context.Context, term uint64) error {
-	l := &leadership{term: term}
+	l := &leadership{term: term, pager: u.newPager(term)}
 	u.term.Store(term)
 	u.leading.Store(l)
 	defer func() {
@@ -81,6 +85,7 @@ func (u *Unit) lead(ctx, scheduling context.Context, term uint64) error {
 	group.Go(func() error { return u.publishPlans(ctx, l) })
 	group.Go(func() error { return u.plan(ctx, scheduling, l) })
 	group.Go(func() error { return u.closeMinutes(ctx) })
+	group.Go(func() error { return l.pager.Run(ctx) })
 	return group.Wait()
 }
 
@@ -114,10 +119,16 @@ func (u *Unit) plan(ctx, scheduling context.Context, l *leadership) error {
 	both, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(scheduling, cancel)()
+	if !u.windows.await(both) {
+		if ctx.Err() == nil {
+			u.endPlan()
+		}
+		return nil
+	}
 	plan := schedule.Plan{Scenarios: u.set.Scenarios, Networks: u.set.Fleet.Networks}
 	for told := false; ; told = true {
 		s := schedule.New(u.log, plan, termed{hub: u.hub, term: l.term}, u.hub, u.ledger,
-			schedule.Options{DispatchLagged: u.metrics.DispatchLag, Busy: u.busy, Now: u.clock.Now, Beginnings: u.hub})
+			schedule.Options{DispatchLagged: u.metrics.DispatchLag, Busy: u.busy, Now: u.clock.Now, Beginnings: u.hub, Maintenance: u.underMaintenance})
 		l.scheduler.Store(s)
 		err := s.Run(both)
 		switch {
@@ -138,13 +149,36 @@ func (u *Unit) plan(ctx, scheduling context.Context, l *leadership) error {
 	}
 }
 
-// publishPlans gives each region's probes what they need to go on without a coordinator.
+// publishPlans gives each region's probes what they need to go on without a coordinator, and again when the maintenance windows change, until ctx ends.
 func (u *Unit) publishPlans(ctx context.Context, l *leadership) error {
+	if !u.windows.await(ctx) {
+		return nil
+	}
 	revisions := map[string]string{}
+	for {
+		list, changed := u.windows.look()
+		if err := u.publishPlansWith(ctx, l, list, revisions); err != nil || ctx.Err() != nil {
+			return err
+		}
+		published := maps.Clone(revisions)
+		l.revisions.Store(&published)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// publishPlansWith publishes the plans that are no longer those of the revisions, and notes theirs there. The end of ctx is no error.
+func (u *Unit) publishPlansWith(ctx context.Context, l *leadership, list []runs.Maintenance, revisions map[string]string) error {
 	for _, region := range u.set.Fleet.Regions {
-		p, err := u.regionPlan(region, l.term)
+		p, err := u.regionPlan(region, l.term, list)
 		if err != nil {
 			return err
+		}
+		if p.Revision == revisions[region] {
+			continue
 		}
 		for told := false; ; told = true {
 			err := u.hub.PublishPlan(ctx, p)
@@ -166,13 +200,12 @@ func (u *Unit) publishPlans(ctx context.Context, l *leadership) error {
 			}
 		}
 	}
-	l.revisions.Store(&revisions)
 	return nil
 }
 
-// regionPlan is what runs in a region. Its revision is a hash of that.
-func (u *Unit) regionPlan(region string, term uint64) (runs.Plan, error) {
-	p := runs.Plan{Schema: runs.Schema, Region: region, Term: term}
+// regionPlan is what runs in a region, and when it does not. Its revision is a hash of that.
+func (u *Unit) regionPlan(region string, term uint64, list []runs.Maintenance) (runs.Plan, error) {
+	p := runs.Plan{Schema: runs.Schema, Region: region, Term: term, Maintenance: regionWindows(list, region)}
 	var networks []string
 	for i := range u.set.Scenarios {
 		if s := &u.set.Scenarios[i]; slices.Contains(s.Regions, region) {
@@ -189,7 +222,9 @@ func (u *Unit) regionPlan(region string, term uint64) (runs.Plan, error) {
 	body, err := json.Marshal(struct {
 		Scenarios []scenario.Scenario
 		Networks  []netprofile.Profile
-	}{p.Scenarios, p.Networks})
+
+		Maintenance []runs.Maintenance `json:",omitempty"`
+	}{p.Scenarios, p.Networks, p.Maintenance})
 	if err != nil {
 		return p, fmt.Errorf("make plan of %s: %w", region, err)
 	}
@@ -239,10 +274,19 @@ func (u *Unit) closeMinutes(ctx context.Context) error {
 			}
 			faultpoint.Reached(faultpoint.VerdictDone)
 			if created && len(v.Slots) > 0 {
-				u.log.Warn("slots without a result", "region", v.Region, "minute", v.Minute, "slots", len(v.Slots), "reasons", reasons(v))
+				u.logVerdict(ctx, v)
 			}
 		}
 	}
+}
+
+// logVerdict tells of the slots of a verdict: a warning, unless all of them were left out on purpose.
+func (u *Unit) logVerdict(ctx context.Context, v runs.Verdict) {
+	level, counts := slog.LevelWarn, reasons(v)
+	if counts[runs.ReasonMaintenance] == len(v.Slots) {
+		level = slog.LevelInfo
+	}
+	u.log.Log(ctx, level, "slots without a result", "region", v.Region, "minute", v.Minute, "slots", len(v.Slots), "reasons", counts)
 }
 
 // reasons counts a verdict's slots by reason.

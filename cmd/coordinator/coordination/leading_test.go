@@ -272,6 +272,7 @@ func start(ctx context.Context, t *testing.T, working *sync.WaitGroup, set scena
 			t.Error(err)
 		}
 	})
+	working.Go(func() { _ = u.followWindows(ctx) }) // which has no error
 	select {
 	case <-u.caughtUp:
 	case <-time.After(clitest.Patience):

@@ -76,7 +76,7 @@ schedule: "@every 1m"
 timeout: 10s
 regions: all
 networks: [none, 3g, 4g]
-slos: [{name: up, objective: 99%, window: 30d}]
+slos: [{name: up, objective: 99%, window: 30d}, {name: fast, sli: latency, threshold: 2s, objective: 95%, window: 30d}]
 steps:
   - {id: home, type: http, url: "http://192.0.2.1/"}
   - {id: order, type: http, url: "http://192.0.2.1/order"}

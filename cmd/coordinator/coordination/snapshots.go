@@ -9,12 +9,11 @@ import (
 	"time"
 
 	"lastmile/internal/bus"
-	"lastmile/internal/ledger"
 	"lastmile/internal/runs"
 	"lastmile/internal/snapshot"
 )
 
-// Snapshots keeps a coordinator's books on its disk, so that its next start need not read the streams from their beginning. All that is in
+// Snapshots keeps a coordinator's books on its disk, and what it decides alerts on, so that its next start need not read the streams from their beginning. All that is in
 // one is in the streams too, for as long as they keep it: one that is no good is put aside, and costs time only.
 type Snapshots struct {
 	log     *slog.Logger
@@ -48,8 +47,8 @@ func NewSnapshots(log *slog.Logger, path, program string) *Snapshots {
 // restore reads the books back, and how far each stream is in them: nothing where there is no snapshot, or none that can be used. Of a region of which
 // the snapshot knows nothing all is read, verdicts of other coordinators included; what the books have of the verdicts, they do not change again. To begin
 // anew from the streams would lose what the hub no longer keeps: see makeRoom.
-func (s *Snapshots) restore(regions []string) (*ledger.Ledger, map[string]runs.Position) {
-	books := ledger.New()
+func (s *Snapshots) restore(regions []string) (memory, map[string]runs.Position) {
+	m := newMemory()
 	var from map[string]runs.Position
 	var taken time.Time
 	err := snapshot.Read(s.path, func(h snapshot.Header, body io.Reader) error {
@@ -66,18 +65,19 @@ func (s *Snapshots) restore(regions []string) (*ledger.Ledger, map[string]runs.P
 			}
 		}
 		taken = h.TakenAt
-		return books.Load(body)
+		return m.load(s.log, body)
 	})
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return ledger.New(), nil
 	case err != nil:
 		s.Refuse(err)
-		return ledger.New(), nil
+	}
+	if err != nil {
+		return newMemory(), nil
 	}
 	s.note(taken)
 	s.log.Info("snapshot of the books read", "taken_at", taken)
-	return books, from
+	return m, from
 }
 
 // Refuse takes note of a snapshot that is no good, and puts it aside: the next start must not meet it again, but somebody may want to look at it. There is
@@ -107,14 +107,14 @@ func (s *Snapshots) due() bool {
 	return !s.ended.IsZero() && time.Since(s.ended) >= max(snapshotEvery, (snapshotShare-1)*s.took)
 }
 
-// write replaces the snapshot. Nothing may enter the books meanwhile.
-func (s *Snapshots) write(books *ledger.Ledger, positions map[string]runs.Position) {
+// write replaces the snapshot. Nothing may enter the memory meanwhile; alerts may be decided.
+func (s *Snapshots) write(m memory, positions map[string]runs.Position) {
 	began := time.Now()
 	h := snapshot.Header{Program: s.program, TakenAt: began.UTC()}
 	for _, p := range positions {
 		h.Positions = append(h.Positions, p)
 	}
-	err := snapshot.Write(s.path, h, books.Save)
+	err := snapshot.Write(s.path, h, m.save)
 	s.mu.Lock()
 	s.ended = time.Now()
 	s.took = s.ended.Sub(began)

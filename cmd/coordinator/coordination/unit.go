@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"lastmile/cmd/coordinator/pager"
 	"lastmile/internal/bus"
 	"lastmile/internal/bus/room"
 	"lastmile/internal/exposition"
@@ -30,18 +31,19 @@ import (
 
 // Unit is one coordinator with all its rooms connected.
 type Unit struct {
-	log       *slog.Logger
-	set       scenariofile.Set
-	hub       *bus.Bus
-	opts      Options
-	clock     *steady.Clock
-	began     time.Time
-	ledger    *ledger.Ledger
-	positions map[string]runs.Position // how far each stream is in the ledger; for follow, and after it
+	log   *slog.Logger
+	set   scenariofile.Set
+	hub   *bus.Bus
+	opts  Options
+	clock *steady.Clock
+	began time.Time
+	memory
+	positions map[string]runs.Position // how far each stream is in the memory; for follow, and after it
 	forgot    time.Time                // when the books last dropped what is too old while this coordinator stood by; for follow
 	fleet     *fleet.Fleet
 	pools     map[string]string // by scenario
 	metrics   *exposition.Coordinator
+	windows   *windows
 	caughtUp  chan struct{}
 	planned   chan struct{} // closed when no slot will be planned any more
 	endPlan   func()        // closes it
@@ -65,6 +67,10 @@ type Options struct {
 	Grace   time.Duration      // from a slot's deadline to its verdict
 	Ended   func(*runs.Result) // called for each result that entered the ledger while this coordinator leads
 
+	Notifier pager.Notifier           // nil = nobody is told of alerts
+	Alerted  func(*runs.Alert)        // called for each alert that began, changed or ended while this coordinator leads, when it has been announced
+	Sinks    func() []exposition.Sink // how the notifier's sinks fare; nil = it has none
+
 	Holder    string        // id, for the lease; empty = a random one
 	Lease     time.Duration // how long a leader that says nothing keeps others waiting; zero = the lease's own
 	Snapshots *Snapshots    // nil = none are kept
@@ -83,19 +89,20 @@ func New(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts Options) *Un
 	}
 	planned := make(chan struct{})
 	u := &Unit{
-		log: log, set: set, hub: hub, opts: opts, clock: opts.Clock, began: time.Now(),
-		ledger: ledger.New(), positions: map[string]runs.Position{}, fleet: fleet.New(opts.Clock.Now()), pools: pools(set.Scenarios),
+		log: log, set: set, hub: hub, opts: opts, clock: opts.Clock, began: time.Now(), memory: newMemory(),
+		positions: map[string]runs.Position{}, fleet: fleet.New(opts.Clock.Now()), pools: pools(set.Scenarios), windows: newWindows(),
 		caughtUp: make(chan struct{}), planned: planned, endPlan: sync.OnceFunc(func() { close(planned) }),
 	}
 	for _, stream := range bus.Streams(set.Fleet.Regions) {
 		u.positions[stream] = runs.Position{Stream: stream}
 	}
 	if opts.Snapshots != nil {
-		books, from := opts.Snapshots.restore(set.Fleet.Regions)
-		u.ledger = books
+		restored, from := opts.Snapshots.restore(set.Fleet.Regions)
+		u.memory = restored
 		maps.Copy(u.positions, from)
 	}
 	u.ledger.Define(set.Scenarios)
+	u.engine.Define(set.Scenarios)
 	u.metrics = exposition.NewCoordinator(exposition.CoordinatorSources{
 		Version:           opts.Version,
 		Accounts:          u.accounts,
@@ -104,6 +111,12 @@ func New(log *slog.Logger, set scenariofile.Set, hub *bus.Bus, opts Options) *Un
 		DispatchFailures:  u.failures,
 		HeartbeatsRefused: u.fleet.Refused,
 		Health:            u.health,
+		Objectives:        func() []runs.ObjectiveStatus { return u.ledger.Objectives(u.clock.Now()) },
+		Journeys:          u.journeys,
+		Alerts:            u.alerts,
+		Sinks:             opts.Sinks,
+		Usual:             u.usually,
+		Now:               opts.Clock.Now,
 		Networks:          set.Fleet.Networks,
 	})
 	u.metrics.Define(set.Scenarios)
@@ -144,6 +157,7 @@ func (u *Unit) Run(ctx, scheduling context.Context) error {
 	group.Go(func() error { return u.listen(ctx) })
 	group.Go(func() error { return u.follow(ctx) })
 	group.Go(func() error { return u.watchRooms(ctx) })
+	group.Go(func() error { return u.followWindows(ctx) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -159,13 +173,15 @@ func (u *Unit) Run(ctx, scheduling context.Context) error {
 	})
 	err := group.Wait()
 	if u.opts.Snapshots != nil && u.ready.Load() && !errors.Is(err, bus.ErrRewound) {
-		u.opts.Snapshots.write(u.ledger, u.positions)
+		u.opts.Snapshots.write(u.memory, u.positions)
 	}
 	u.log.Info("coordinator stopped")
 	return err
 }
 
-// follow keeps the ledger in step with the streams. While another leads, a result opens its slot, since that one's plan is not in these books.
+// follow keeps the memory in step with the streams. While another leads, a result opens its slot, since that one's plan is not in these
+// books. A confirmation is in no book and in no metric of runs: it was asked for because something had failed. The engine decides by the time at which the
+// hub stored a message, so that what comes late does not look like what happens now.
 func (u *Unit) follow(ctx context.Context) error {
 	return u.hub.Follow(ctx, u.set.Fleet.Regions, maps.Clone(u.positions), bus.Handler{
 		Lent: true,
@@ -179,10 +195,17 @@ func (u *Unit) follow(ctx context.Context) error {
 				u.log.Warn("result came too late for its slot, and is ignored", "run_id", r.RunID, "stored_at", meta.StoredAt)
 				return
 			}
+			if r.Trigger == runs.TriggerConfirm {
+				u.engine.Result(&r, meta.StoredAt)
+				u.metrics.Observe(&r)
+				return
+			}
 			leads := u.leads()
 			if u.ledger.Result(&r, !leads) != ledger.Entered {
 				return
 			}
+			u.engine.Result(&r, meta.StoredAt)
+			u.usual.Result(&r)
 			u.metrics.Observe(&r)
 			if leads && u.opts.Ended != nil {
 				u.opts.Ended(&r)
@@ -195,6 +218,7 @@ func (u *Unit) follow(ctx context.Context) error {
 				return
 			}
 			u.ledger.Verdict(&v)
+			u.engine.Verdict(&v, meta.StoredAt)
 		},
 		Tick: u.tick,
 		CaughtUp: func() {
@@ -227,7 +251,7 @@ func (u *Unit) tick() {
 		u.ledger.Forget(now)
 	}
 	if u.opts.Snapshots != nil && u.opts.Snapshots.due() {
-		u.opts.Snapshots.write(u.ledger, u.positions)
+		u.opts.Snapshots.write(u.memory, u.positions)
 	}
 }
 
@@ -258,3 +282,25 @@ func (u *Unit) Ledger() *ledger.Ledger { return u.ledger }
 
 // Planned is closed when no slot will be planned any more.
 func (u *Unit) Planned() <-chan struct{} { return u.planned }
+
+// stopTime bounds the stop of the embedded server.
+const stopTime = 10 * time.Second
+
+// StopServer ends an embedded server, if there is one.
+func StopServer(ctx context.Context, log *slog.Logger, server *bus.Server) {
+	if server == nil {
+		return
+	}
+	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if err := server.Stop(final); err != nil {
+		log.Error("nats server not stopped cleanly", "err", err)
+	}
+}
+
+// CloseHub ends the connection to the hub.
+func CloseHub(log *slog.Logger, hub *bus.Bus) {
+	if err := hub.Close(); err != nil {
+		log.Warn("bus not closed cleanly", "err", err)
+	}
+}

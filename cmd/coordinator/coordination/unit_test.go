@@ -13,6 +13,7 @@ import (
 	"lastmile/internal/bus"
 	"lastmile/internal/cli/clitest"
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/notes"
 	"lastmile/internal/scenario"
 	"lastmile/internal/scenariofile"
 )
@@ -138,7 +139,7 @@ func TestRestartBeforeTheFirstResult(t *testing.T) {
 		}
 	}
 	began := time.Now()
-	var record runs.Begun
+	var record notes.Begun
 	live(func(*Unit) (ok bool) {
 		var err error
 		if record, _, err = hub.Begun(t.Context(), "us"); err != nil {

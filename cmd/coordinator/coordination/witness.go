@@ -61,10 +61,10 @@ func (u *Unit) Reason(id runs.ID, _ string, slot, deadline time.Time) runs.Reaso
 }
 
 // busy reports whether a run of the combination, of a slot before this one, is under way: a probe's last heartbeat named it, and
-// the books have no end of it. While nothing is heard there is nobody to say that it has ended.
+// the books have no end of it. A confirmation holds nothing up. While nothing is heard there is nobody to say that it has ended.
 func (u *Unit) busy(c scenario.Combination, slot time.Time) bool {
 	return !u.deaf.Load() && slices.ContainsFunc(u.fleet.Running(c, slot, u.clock.Now()), func(id runs.ID) bool {
 		_, at, err := id.Parse()
-		return err == nil && !u.ledger.Ended(c, at)
+		return err == nil && u.isSlot(c, at) && !u.ledger.Ended(c, at)
 	})
 }

@@ -1,4 +1,5 @@
-package coordination
+// Package identity tells one coordinator from another.
+package identity
 
 import (
 	"crypto/rand"
@@ -19,8 +20,8 @@ type Identity struct {
 	file *os.File // locked
 }
 
-// TakeIdentity makes the folder and takes it for this process. A new folder gets a random id. The lock ends with Close, or with the process.
-func TakeIdentity(dir string) (*Identity, error) {
+// Take makes the folder and takes it for this process. A new folder gets a random id. The lock ends with Close, or with the process.
+func Take(dir string) (*Identity, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}

@@ -1,9 +1,11 @@
-package app
+package demo
 
 import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,8 +22,7 @@ import (
 func tenSeconds(t *testing.T) scenariofile.Set {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, dir, "regions.yaml", "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n")
-	write(t, dir, "api.yaml", `apiVersion: lastmile/v1
+	for name, text := range map[string]string{"regions.yaml": "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n", "api.yaml": `apiVersion: lastmile/v1
 scenario: api
 schedule: "@every 10s"
 timeout: 5s
@@ -29,8 +30,12 @@ regions: [us]
 slos: [{name: up, objective: 99%, window: 7d}]
 steps:
   - {type: http, url: "http://127.0.0.1:1/"}
-`)
-	set, err := loadDir(dir)
+`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set, err := scenariofile.LoadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +72,7 @@ func TestDemoEndsWhenItsCoordinatorBreaks(t *testing.T) {
 	_ = listener.Close() // so that it cannot serve
 	set := tenSeconds(t)
 	d := &demo{
-		command: &demoCommand{Listen: "127.0.0.1:0", Data: t.TempDir()}, log: log, set: set,
+		opts: Options{Listen: "127.0.0.1:0", Data: t.TempDir()}, log: log, set: set,
 		unit:    coordination.New(log, set, hub, coordination.Options{Grace: demoGrace}),
 		console: console.New(io.Discard, func() []runs.Account { return nil }, console.Options{}),
 	}
@@ -83,7 +88,7 @@ func TestDemoEndsWhenItsCoordinatorBreaks(t *testing.T) {
 
 // The last slot of a demo may become missing: the demo must wait at least until its verdict can be there.
 func TestDemoWaitsForTheLastVerdict(t *testing.T) {
-	set, err := loadDir(scenariosDir)
+	set, err := scenariofile.LoadDir("../../../scenarios")
 	if err != nil {
 		t.Fatal(err)
 	}

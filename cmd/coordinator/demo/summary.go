@@ -1,4 +1,4 @@
-package app
+package demo
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lastmile/internal/cli"
+	"lastmile/internal/console"
 	"lastmile/internal/runs"
 )
 
@@ -18,6 +19,7 @@ type summary struct {
 	Faults       []string             `json:"faults"`
 	Regions      []regionSummary      `json:"regions"`
 	Combinations []combinationSummary `json:"combinations"`
+	Alerts       []runs.Alert         `json:"alerts"` // all that were announced, as they were last, in the order in which they began
 }
 
 type regionSummary struct {
@@ -47,7 +49,7 @@ type combinationSummary struct {
 
 func newSummary(d *demo) summary {
 	accounts := d.unit.Ledger().Accounts(time.Now())
-	s := summary{Seconds: time.Since(d.started).Seconds(), Data: d.command.Data, Faults: append([]string{}, d.site.Faults().Active()...)}
+	s := summary{Seconds: time.Since(d.started).Seconds(), Data: d.opts.Data, Faults: append([]string{}, d.site.Faults().Active()...), Alerts: d.alerts.list()}
 	for _, total := range runs.Totals(accounts) {
 		s.Planned += total.Planned
 		s.Accounted += total.Accounted
@@ -99,6 +101,14 @@ func (s *summary) writeText(w io.Writer) {
 	fmt.Fprintf(w, "%-8s %4d slots planned, %4d accounted for, in %.0f s\n", "all", s.Planned, s.Accounted, s.Seconds)
 	if open := s.Planned - s.Accounted; open > 0 {
 		fmt.Fprintf(w, "%d slots were still open when the demo stopped\n", open)
+	}
+	for i := range s.Alerts {
+		a := &s.Alerts[i]
+		until := "still active"
+		if !a.Active() {
+			until = "until " + a.EndsAt.Local().Format(time.TimeOnly)
+		}
+		fmt.Fprintf(w, "alert    %s (%s) of %s from %s, %s\n", a.Name, a.Severity, console.Where(a), a.StartsAt.Local().Format(time.TimeOnly), until)
 	}
 	fmt.Fprintf(w, "data and log: %s\n", s.Data)
 }
