@@ -176,13 +176,14 @@ func swept(dir string, strays map[int]bool) bool {
 			continue
 		}
 		proc := filepath.Join("/proc", strconv.Itoa(pid))
-		line := lineOf(pid)                                   // empty where it is just ending, which takes a moment
-		env, _ := os.ReadFile(filepath.Join(proc, "environ")) // ended meanwhile, or not ours to read
+		line := lineOf(pid) // empty where it is just ending, which takes a moment
+		env, err := os.ReadFile(filepath.Join(proc, "environ"))
+		ended := len(line) == 0 || len(env) == 0 && !errors.Is(err, os.ErrPermission)
 		if bytes.Contains(line, []byte(dir+"/")) || bytes.Contains(env, []byte("TMPDIR="+dir+"\x00")) {
 			_ = syscall.Kill(pid, syscall.SIGKILL) // ESRCH: ended meanwhile
 			strays[pid], clean = true, false
 		}
-		if ours && len(line) == 0 {
+		if ours && ended { // perhaps between the looks at it: whose it was is not known
 			clean = false
 		}
 	}
