@@ -51,17 +51,10 @@ func (c *Console) alertLine(a *runs.Alert, known bool) string {
 
 // Where says what an alert is about.
 func Where(a *runs.Alert) string {
-	out := a.Scenario
-	if a.Region != "" {
-		out += " in " + a.Region
+	if a.SLO == "" {
+		return a.AlertKey.Where()
 	}
-	if a.Network != "" {
-		out += " on " + a.Network
-	}
-	if a.SLO != "" {
-		out += ", " + a.SLO
-	}
-	return out
+	return a.AlertKey.Where() + ", " + a.SLO
 }
 
 // why says in one line what an alert was decided on, the plainest first.

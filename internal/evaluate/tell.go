@@ -114,22 +114,10 @@ func (e *Engine) tellBudget(p *plan, l *lamp.Lamp, now time.Time) {
 	}
 	w.Remaining = new(status.Remaining)
 	if n := len(w.Burn); n > 0 {
-		if left, ok := slo.TimeToExhaustion(status.Remaining, w.Burn[n-1].Burn, period(&status.SLO)); ok {
+		if left, ok := slo.TimeToExhaustion(status.Remaining, w.Burn[n-1].Burn, status.SLO.Period()); ok {
 			w.Exhaustion = new(left)
 		}
 	}
-}
-
-// period is what an objective's budget is for.
-func period(o *scenario.SLO) slo.Window {
-	const day = slo.Window(24 * time.Hour)
-	switch o.Calendar {
-	case scenario.CalendarWeek:
-		return 7 * day
-	case scenario.CalendarMonth:
-		return 30 * day
-	}
-	return o.Window
 }
 
 // tellRegions enters which regions of the scenario are affected, and which are well, and which networks.
@@ -144,11 +132,11 @@ func (p *plan) tellRegions(l *lamp.Lamp, own *unit, now time.Time) {
 		case blind:
 			affected = affected || s != nil && s.Frozen
 		case l.Alert.Name == runs.AlertCacheLeak:
-			affected = affected || s.open(runs.AlertCacheLeak)
+			affected = affected || s.Open(runs.AlertCacheLeak)
 		default:
 			_, slot := u.LastBad()
 			recent := l.Alert.Why.Rule == runs.RuleDrift && slot >= since
-			affected = affected || recent || len(u.Failing(since)) > 0 || s.open(runs.AlertDown) || s.open(runs.AlertDegraded)
+			affected = affected || recent || len(u.Failing(since)) > 0 || s.Open(runs.AlertDown) || s.Open(runs.AlertDegraded)
 		}
 		if !affected {
 			if s == nil || !s.Frozen {
@@ -171,7 +159,7 @@ func (p *plan) tellRegions(l *lamp.Lamp, own *unit, now time.Time) {
 // struck reports whether any of a network's last runs was bad, or for an alert of blindness not measured.
 func struck(n *evidence.Network, blind bool, since int64) bool {
 	if blind {
-		return n.Recent.Unmeasured(fewestDueBlind) > 0
+		return n.Recent.Unmeasured(evidence.NewestSlots, 0) > 0
 	}
 	return n.Recent.LastBad() >= since
 }

@@ -16,6 +16,7 @@ import (
 	"lastmile/internal/notify/delivery"
 	"lastmile/internal/notify/wording"
 	"lastmile/internal/runs"
+	"lastmile/internal/slo"
 	"lastmile/internal/vars"
 )
 
@@ -199,12 +200,8 @@ func (n *Notifier) Announce(ctx context.Context, changed []runs.Alert) error {
 	if len(changed) == 0 || len(n.sinks) == 0 {
 		return nil
 	}
-	a := &announcement{alerts: changed, kept: make(chan struct{})}
 	n.mu.Lock()
-	n.announced = append(n.announced, a)
-	if over := len(n.announced) - maxAnnounced; over > 0 { // Refresh makes up for it
-		n.announced = n.announced[over:]
-	}
+	a := n.hold(changed)
 	for i := range changed { // what is refreshed must not be older than what was announced
 		if id := wording.Identity(&changed[i]); n.all != nil {
 			n.all[id] = changed[i]
@@ -220,6 +217,43 @@ func (n *Notifier) Announce(ctx context.Context, changed []runs.Alert) error {
 	case <-ctx.Done():
 		return fmt.Errorf("announce %d alerts: they are not in the outbox yet: %w", len(changed), ctx.Err())
 	}
+}
+
+// said is one change of an alert.
+type said struct {
+	identity     string
+	severity     slo.Severity
+	inhibited    bool
+	starts, ends int64 // Unix nanoseconds
+}
+
+func saidOf(a *runs.Alert) said {
+	return said{wording.Identity(a), a.Severity, a.Inhibited, a.StartsAt.UnixNano(), a.EndsAt.UnixNano()}
+}
+
+// hold takes up what is not waiting for the outbox yet: who announces does so again until it is there. It returns the announcement after which all of it is.
+// The lock must be held.
+func (n *Notifier) hold(changed []runs.Alert) *announcement {
+	waiting := map[said]bool{}
+	for _, a := range n.announced {
+		for i := range a.alerts {
+			waiting[saidOf(&a.alerts[i])] = true
+		}
+	}
+	a := &announcement{kept: make(chan struct{})}
+	for i := range changed {
+		if !waiting[saidOf(&changed[i])] {
+			a.alerts = append(a.alerts, changed[i])
+		}
+	}
+	if len(a.alerts) == 0 {
+		return n.announced[len(n.announced)-1]
+	}
+	n.announced = append(n.announced, a)
+	if over := len(n.announced) - maxAnnounced; over > 0 { // Refresh makes up for it
+		n.announced = n.announced[over:]
+	}
+	return a
 }
 
 // Refresh says which alerts there are: all that are active, and those that ended in the last quarter of an hour. Alertmanagers are told of them each
@@ -259,11 +293,25 @@ func (n *Notifier) poke() {
 	}
 }
 
-// Stats counts, one for each sink, in the order of the configuration.
+// Stats counts, one for each sink, in the order of the configuration. What waits for an outbox that does not work waits for the sinks, too.
 func (n *Notifier) Stats() []SinkStats {
+	n.mu.Lock()
+	var pages, all int64
+	for _, a := range n.announced {
+		for i := range a.alerts {
+			if all++; a.alerts[i].Severity == slo.SeverityPage {
+				pages++
+			}
+		}
+	}
+	n.mu.Unlock()
 	out := make([]SinkStats, len(n.sinks))
 	for i, s := range n.sinks {
-		out[i] = s.statistics()
+		if out[i] = s.statistics(); s.pages {
+			out[i].Pending += pages
+		} else {
+			out[i].Pending += all
+		}
 	}
 	return out
 }

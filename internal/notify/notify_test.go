@@ -314,6 +314,47 @@ func TestOutboxThatIsAway(t *testing.T) {
 	})
 }
 
+// Who announces again what waits for the outbox already, with more behind it, takes no more room for it, and is answered when all of it is there.
+func TestAnnouncedAgainWhileTheOutboxIsAway(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.box.fail(true, true)
+		all := []runs.Alert{down("eu")}
+		for range 50 {
+			if err := w.n.Announce(t.Context(), all); err == nil {
+				t.Fatal("got no error")
+			}
+			time.Sleep(15 * time.Second)
+		}
+		all = append(all, down("us"), ended(all[0]))
+		for range 50 {
+			if err := w.n.Announce(t.Context(), all); err == nil {
+				t.Fatal("got no error")
+			}
+		}
+		held := 0
+		for _, a := range w.n.announced {
+			held += len(a.alerts)
+		}
+		if held != len(all) || len(w.n.announced) != 2 {
+			t.Errorf("got %d changes held in %d announcements, want %d in 2", held, len(w.n.announced), len(all))
+		}
+		if got := w.n.Stats(); got[hook].Pending != 3 || got[pager].Pending != 3 {
+			t.Errorf("got %+v, want what waits for the outbox pending", got)
+		}
+		time.AfterFunc(time.Second, func() { w.box.fail(false, false) })
+		for range 3 { // the outbox is tried once a second
+			if err := w.n.Announce(t.Context(), all); err == nil {
+				break
+			}
+		}
+		w.announce(all...)
+		w.receivers[pager].want(t, "back", "page eu fires, page us fires, page eu ended")
+		if got := w.n.Stats(); got[hook].Pending != 0 || got[pager].Pending != 0 {
+			t.Errorf("got %+v, want nothing pending", got)
+		}
+	})
+}
+
 // A leader that finds no outbox waits for it; what was announced meanwhile is told.
 func TestOutboxThatIsAwayAtFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -86,8 +86,8 @@ func fittingRules(s *scenario.Scenario, o *scenario.SLO) (fit []burnRule, left [
 		switch {
 		case !r.CanFire(o.Objective):
 			leave(fmt.Sprintf("with %s no burn exceeds %.4g", o.Objective, float64(slo.MaxBurn(o.Objective))))
-		case r.Long > budgetPeriod(o):
-			leave("its budget is for " + budgetPeriod(o).String())
+		case r.Long > o.Period():
+			leave("its budget is for " + o.Period().String())
 		case r.Long.Duration() < leastSlots*period || r.Short >= r.Long:
 			leave(fmt.Sprintf("with a run each %s there are too few in it", span(period)))
 		default:
@@ -105,18 +105,6 @@ func widened(w slo.Window, period time.Duration) slo.Window {
 		}
 	}
 	return slo.MaxWindow
-}
-
-// budgetPeriod is what an objective's budget is for, in the mean.
-func budgetPeriod(o *scenario.SLO) slo.Window {
-	const day = slo.Window(24 * time.Hour)
-	switch o.Calendar {
-	case scenario.CalendarWeek:
-		return 7 * day
-	case scenario.CalendarMonth:
-		return 30 * day
-	}
-	return o.Window
 }
 
 // counters record what is counted, as one series for whichever coordinator leads.
@@ -210,7 +198,7 @@ func (r *burnRule) alert(s *scenario.Scenario) rule {
 	if !r.told() {
 		short = fmt.Sprintf("(%s\n  - on (scenario, region) %s{scenario=%q,window=%q} / %s)", short, seriesShare, s.Name, r.Short, budget)
 	}
-	share := slo.Ratio(float64(r.Factor) * float64(r.Long) / float64(budgetPeriod(o)))
+	share := slo.Ratio(float64(r.Factor) * float64(r.Long) / float64(o.Period()))
 	labels := append(pairs{{"severity", string(r.Severity)}, {"slo", o.Name}, {"scope", string(runs.ScopeRegion)}, {"window", r.Long.String()}}, ownLabels(s)...)
 	return rule{
 		alert:  AlertBurn,
@@ -220,7 +208,7 @@ func (r *burnRule) alert(s *scenario.Scenario) rule {
 			{"summary", s.Name + ` in {{ $labels.region }}: ` + o.Name + ` burns its error budget {{ printf ` + "`%.3g`" + ` $value }} times too fast`},
 			{"description", fmt.Sprintf("Over %s and over %s the budget of the objective %s (%s over %s) burns more than %s times as fast as it may: %.2g %% of it in %s. "+
 				"By burn rate alone: whether it is more than chance, the coordinator's own alerts say.",
-				r.Long, r.Short, o.Name, o.Objective, budgetPeriod(o), factor, float64(share)*100, r.Long)},
+				r.Long, r.Short, o.Name, o.Objective, o.Period(), factor, float64(share)*100, r.Long)},
 			{"action", "Look at the dashboard of the scenario: what fails there, and since when."},
 		}),
 	}

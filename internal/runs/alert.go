@@ -49,6 +49,18 @@ type AlertKey struct {
 	SLO      string `json:"slo,omitempty"`     // the objective's name
 }
 
+// Where says in words where the journey fails.
+func (k *AlertKey) Where() string {
+	out := k.Scenario
+	if k.Region != "" {
+		out += " in " + k.Region
+	}
+	if k.Network != "" {
+		out += " on " + k.Network
+	}
+	return out
+}
+
 // Alert is one alert as it is now, or as it was when it ended.
 type Alert struct {
 	AlertKey
@@ -109,7 +121,7 @@ type Confirmation struct {
 	RunID   ID     `json:"run_id"`
 	Region  string `json:"region"`
 	Probe   string `json:"probe,omitempty"`
-	Sibling bool   `json:"sibling,omitempty"` // done in the region of the failure, by another probe than the one that failed
+	Sibling bool   `json:"sibling,omitempty"` // asked for in the region of the failure, of another probe than the one that failed where there is one
 	State   State  `json:"state"`             // pending until it is there
 }
 

@@ -140,6 +140,18 @@ type SLO struct {
 	Match     string        `json:"match,omitempty"`     // cache-hit: URL glob of the responses that count; empty = all
 }
 
+// Period is what the objective's budget is for: of a month of the calendar, 30 days.
+func (o *SLO) Period() slo.Window {
+	const day = slo.Window(24 * time.Hour)
+	switch o.Calendar {
+	case CalendarWeek:
+		return 7 * day
+	case CalendarMonth:
+		return 30 * day
+	}
+	return o.Window
+}
+
 // Calendar names a period of the calendar.
 type Calendar string
 
@@ -167,7 +179,19 @@ func (c Calendar) Period(at time.Time) (from, to time.Time) {
 // Alerts holds the paging policy of a scenario.
 type Alerts struct {
 	Critical bool              `json:"critical,omitempty"` // one region that is degraded pages too, not only one that is down
+	Recovery *Duration         `json:"recovery,omitempty"` // how long all must be well before an alert ends; absent = DefaultRecovery
 	Labels   map[string]string `json:"labels,omitempty"`   // added to every alert of the scenario, to route it by
+}
+
+// DefaultRecovery is how long all must be well before an alert ends, where the scenario does not say.
+const DefaultRecovery = 10 * time.Minute
+
+// RecoveryTime is how long all must be well before an alert of the scenario ends.
+func (a *Alerts) RecoveryTime() time.Duration {
+	if a.Recovery == nil {
+		return DefaultRecovery
+	}
+	return a.Recovery.D()
 }
 
 // Combination is one scenario in one region on one network: the unit that has slots, results and a budget.

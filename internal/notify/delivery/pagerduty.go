@@ -71,7 +71,7 @@ func (d *PagerDuty) event(n *Notice) event {
 	}
 	annotations := d.words.Annotations(a)
 	e.Payload = &eventPayload{
-		Summary: annotations["summary"], Source: wording.Where(a), Severity: "critical", Timestamp: a.StartsAt.UTC(), Component: a.Scenario, Group: group, Class: a.Name,
+		Summary: annotations["summary"], Source: a.Where(), Severity: "critical", Timestamp: a.StartsAt.UTC(), Component: a.Scenario, Group: group, Class: a.Name,
 		Details: eventDetails{Labels: wording.Labels(a), Annotations: annotations, Why: a.Why},
 	}
 	for _, link := range []eventLink{

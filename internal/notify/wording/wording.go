@@ -74,7 +74,7 @@ func (w Words) Annotations(a *runs.Alert) map[string]string {
 		"run_url":         w.run(y.First),
 		"latest_run_url":  w.run(y.Latest),
 		"rule":            string(y.Rule),
-		"bad":             counted(y),
+		counting(y):       counted(y, ""),
 		"evidence":        evidence(y),
 		"burn":            burns(y),
 		"budget_left":     share(y.Remaining),
@@ -87,7 +87,7 @@ func (w Words) Annotations(a *runs.Alert) map[string]string {
 		"confirmations":   confirmations(y.Confirmations),
 		"usual":           y.Usual,
 	}
-	if y.Of > 0 {
+	if y.Of > 0 && y.Rule != runs.RuleCoverage {
 		out["p0"] = percent(y.Expected)
 	}
 	if y.Exhaustion != nil {
@@ -103,29 +103,17 @@ func (w Words) Annotations(a *runs.Alert) map[string]string {
 	return out
 }
 
-// Where says where an alert's journey fails.
-func Where(a *runs.Alert) string {
-	text := a.Scenario
-	if a.Region != "" {
-		text += " in " + a.Region
-	}
-	if a.Network != "" {
-		text += " on " + a.Network
-	}
-	return text
-}
-
 // summary is one line.
 func summary(a *runs.Alert) string {
 	y := &a.Why
-	text := Where(a)
+	text := a.Where()
 	switch a.Name {
 	case runs.AlertDown:
 		text += " is down: " + badly(y)
 	case runs.AlertOutage:
 		text += " fails across regions"
 		if n := len(y.Regions); n > 0 {
-			text = fmt.Sprintf("%s fails in %d of %d regions: %s", Where(a), n, n+len(y.Healthy), listed(y.Regions))
+			text = fmt.Sprintf("%s fails in %d of %d regions: %s", a.Where(), n, n+len(y.Healthy), listed(y.Regions))
 		}
 	case runs.AlertDegraded:
 		text += fmt.Sprintf(" burns its %s budget%s: %s", a.SLO, pace(y), badly(y))
@@ -163,7 +151,10 @@ func (w Words) description(a *runs.Alert) string {
 	y := &a.Why
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)+".") }
-	if y.Of > 0 {
+	switch {
+	case y.Of > 0 && y.Rule == runs.RuleCoverage:
+		say("Not measured: %d of %d slots in %s", y.Bad, y.Of, y.Over)
+	case y.Of > 0:
 		text := "Measured: " + badly(y) + ", where " + percent(y.Expected) + " would be if all were well"
 		if y.Log10P != 0 {
 			text += "; the probability that chance makes so many is " + evidence(y)
@@ -231,26 +222,31 @@ func ruleText(r runs.Rule) string {
 	return "see the coordinator"
 }
 
-// counted is k of n; "" where nothing was counted.
-func counted(y *runs.Why) string {
+// counting names what is counted: bad runs or events, or where nothing can be said of those, slots.
+func counting(y *runs.Why) string {
+	if y.Rule == runs.RuleCoverage {
+		return "unmeasured"
+	}
+	return "bad"
+}
+
+// counted is k of n, with a word between n and where it was counted; "" where nothing was.
+func counted(y *runs.Why, word string) string {
 	switch {
 	case y.Of <= 0:
 		return ""
 	case y.Over > 0:
-		return fmt.Sprintf("%d of %d in %s", y.Bad, y.Of, y.Over)
+		return fmt.Sprintf("%d of %d%s in %s", y.Bad, y.Of, word, y.Over)
 	}
-	return fmt.Sprintf("%d of the last %d", y.Bad, y.Of)
+	return fmt.Sprintf("%d of the last %d%s", y.Bad, y.Of, word)
 }
 
 // badly says it in words.
 func badly(y *runs.Why) string {
-	switch {
-	case y.Of <= 0:
+	if y.Of <= 0 {
 		return "runs bad"
-	case y.Over > 0:
-		return fmt.Sprintf("%d of %d bad in %s", y.Bad, y.Of, y.Over)
 	}
-	return fmt.Sprintf("%d of the last %d bad", y.Bad, y.Of)
+	return counted(y, " bad")
 }
 
 // evidence is a probability, as a power of ten: it may be far too small for a number.

@@ -60,7 +60,7 @@ func alerts() []runs.Alert {
 		},
 		{
 			AlertKey: key(runs.AlertBlind, runs.ScopeRegion, "eu", ""), Severity: slo.SeverityTicket, StartsAt: began,
-			Why: runs.Why{Rule: runs.RuleCoverage, Coverage: ratio(0.425), Regions: []string{"eu"}},
+			Why: runs.Why{Rule: runs.RuleCoverage, Bad: 23, Of: 40, Over: slo.Window(40 * time.Minute), Coverage: ratio(0.425), Regions: []string{"eu"}},
 		},
 		{
 			AlertKey: key(runs.AlertCacheLeak, runs.ScopeRegion, "eu", ""), Severity: slo.SeverityPage, StartsAt: began, EndsAt: began.Add(40 * time.Minute),
