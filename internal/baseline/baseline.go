@@ -77,7 +77,7 @@ func (b *Baseline) Result(r *runs.Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entry(r.Combination())
-	hour := r.Slot.Unix() / int64(time.Hour/time.Second)
+	hour := hourOf(r.Slot)
 	if hour < e.hour { // too late: that hour has been summed up
 		return
 	}
@@ -176,7 +176,7 @@ type Comparison struct {
 	Runs   int           // that these come from
 
 	Now    time.Duration // median of late
-	Of     int           // runs of late: of this hour, and of the one before where this one has few
+	Of     int           // runs of late: of this hour, and of the one before where this one has few; 0 = too few to compare
 	Over   int           // of those, the ones slower than P95
 	Log10P float64       // how likely so many are by chance
 	Slower bool          // on evidence, and enough to matter
@@ -193,15 +193,12 @@ func (b *Baseline) Compare(c scenario.Combination, now time.Time) (out Compariso
 }
 
 func (b *Baseline) compare(e *entry, now time.Time) (out Comparison, ok bool) {
-	hour := now.Unix() / int64(time.Hour/time.Second)
-	if hour < e.hour || hour > e.hour+1 {
+	if hour := hourOf(now); hour < e.hour || hour > e.hour+1 {
 		return out, false
 	}
-	median, mad, n, ok := b.shrunk(e, e.hour)
-	if !ok {
+	if out, ok = b.known(e, e.hour); !ok {
 		return out, false
 	}
-	out = Comparison{Combination: e.combination, Median: logarithm(median).duration(), P95: logarithm(median + to95*toSigma*mad).duration(), Runs: n}
 	late := e.recent
 	if late.n < leastNow {
 		late.merge(&e.old)
@@ -209,15 +206,27 @@ func (b *Baseline) compare(e *entry, now time.Time) (out Comparison, ok bool) {
 	if late.n < leastNow {
 		return out, false
 	}
-	now95, _ := late.figures()
-	out.Now, out.Of, out.Over = now95.duration(), int(late.n), int(late.over)
+	median, _ := late.figures()
+	out.Now, out.Of, out.Over = median.duration(), int(late.n), int(late.over)
 	out.Log10P = slo.BinomialTail(int64(out.Over), int64(out.Of), 0.05).Log10()
 	more := out.Now - out.Median
 	out.Slower = out.Log10P <= evidence && more >= leastLag && float64(more) >= leastEffect*float64(out.Median)
 	return out, true
 }
 
-// All compares every combination of which enough is known, ordered by scenario, region and network.
+// known is what is usual at an hour of the week; ok=false where too little is known of it.
+func (b *Baseline) known(e *entry, hour int64) (out Comparison, ok bool) {
+	median, mad, n, ok := b.shrunk(e, hour)
+	if !ok {
+		return out, false
+	}
+	return Comparison{Combination: e.combination, Median: logarithm(median).duration(), P95: logarithm(median + to95*toSigma*mad).duration(), Runs: n}, true
+}
+
+func hourOf(t time.Time) int64 { return t.Unix() / int64(time.Hour/time.Second) }
+
+// All says what is usual at this hour for every combination of which enough is known and that has run in the last day, and compares those that have run often enough
+// of late; ordered by scenario, region and network.
 func (b *Baseline) All(now time.Time) []Comparison {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -226,7 +235,16 @@ func (b *Baseline) All(now time.Time) []Comparison {
 	})
 	var out []Comparison
 	for _, c := range names {
-		if one, ok := b.compare(b.all[c], now); ok {
+		e := b.all[c]
+		hour := hourOf(now)
+		one, ok := b.known(e, hour)
+		if hour < e.hour || hour > e.hour+24 {
+			ok = false
+		} else if late, compared := b.compare(e, now); ok && compared {
+			late.Median, late.P95, late.Runs = one.Median, one.P95, one.Runs
+			one = late
+		}
+		if ok {
 			out = append(out, one)
 		}
 	}

@@ -121,6 +121,29 @@ func TestThinRegionsLeanOnTheOthers(t *testing.T) {
 	}
 }
 
+// What is usual does not come and go with the runs of late: a scenario that runs every five minutes has few of them early in each hour. One that runs no
+// more has none.
+func TestUsualIsThereAllTheTime(t *testing.T) {
+	b := New()
+	at := start
+	for ; at.Before(start.Add(28 * 24 * time.Hour)); at = at.Add(5 * time.Minute) {
+		b.Result(result(shop("us"), at, evenings(at)))
+	}
+	for ; at.Before(start.Add(28*24*time.Hour + 20*time.Hour)); at = at.Add(5 * time.Minute) {
+		b.Result(result(shop("us"), at, evenings(at)))
+		got := b.All(at)
+		if len(got) != 1 || !near(got[0].Median, evenings(at), 0.01) || got[0].Runs < leastUsual || got[0].Slower || got[0].Of != 0 && got[0].Of < leastNow {
+			t.Fatalf("at %s: got %+v, want a median of %s", at, got, evenings(at))
+		}
+	}
+	if got := b.All(at.Add(3 * time.Hour)); len(got) != 1 || got[0].Of != 0 || got[0].Median != time.Second {
+		t.Errorf("after three silent hours: got %+v, want what is usual at 23 h, and nothing of late", got)
+	}
+	if got := b.All(at.Add(26 * time.Hour)); len(got) != 0 {
+		t.Errorf("after a silent day: got %+v, want none", got)
+	}
+}
+
 func TestWhatDoesNotCount(t *testing.T) {
 	b := New()
 	at := start.Add(time.Hour)

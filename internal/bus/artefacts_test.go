@@ -138,6 +138,9 @@ func TestResultsOfARun(t *testing.T) {
 	if got, err := b.Results(soon(t), "shop.us.none.1"); err != nil || len(got) != 0 {
 		t.Errorf("got %v and %v, want none", got, err)
 	}
+	if stream, err := b.js.Stream(soon(t), "RESULTS_us"); err != nil || stream.CachedInfo().State.Consumers != 0 {
+		t.Errorf("got %d consumers left behind, %v, want none", stream.CachedInfo().State.Consumers, err)
+	}
 	for id, wrong := range map[runs.ID]string{"nonsense": "run id", "shop.mars.none.1700000000": "find results"} {
 		if _, err := b.Results(soon(t), id); err == nil || !strings.Contains(err.Error(), wrong) {
 			t.Errorf("%s: got %v, want an error with %q", id, err, wrong)

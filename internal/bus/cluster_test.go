@@ -121,7 +121,7 @@ func TestClusterBearsTheLossOfAServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := replicas(t, b)
-	for _, want := range []string{"JOBS_us", "RESULTS_us", "VERDICT", "TOKENS_us", "KV_coord", "KV_lease", "KV_sched", "AUDIT", "OBJ_ARTEFACTS_us"} {
+	for _, want := range []string{"JOBS_us", "RESULTS_us", "VERDICT", "TOKENS_us", "KV_coord", "KV_lease", "KV_sched", "NOTIFY", "AUDIT", "OBJ_ARTEFACTS_us"} {
 		if got[want] != 3 {
 			t.Errorf("%s: got %d replicas, want 3; all: %v", want, got[want], got)
 		}

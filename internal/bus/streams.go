@@ -17,7 +17,8 @@ import (
 const AckWait = layout.AckWait
 
 // EnsureStreams creates the streams, consumers and buckets of the regions, or brings those that exist up to date. Regions that
-// are no longer named keep theirs: they hold history.
+// are no longer named keep theirs: they hold history. Where there is too little room for what is told of alerts, or for the audit trail, less of it is
+// kept, or none.
 func (b *Bus) EnsureStreams(ctx context.Context, regions []string) error {
 	const what = "ensure streams"
 	for _, region := range regions {
@@ -42,10 +43,11 @@ func (b *Bus) EnsureStreams(ctx context.Context, regions []string) error {
 	if err := lease.Ensure(ctx, js, replicas); err != nil {
 		return fault("ensure lease", err)
 	}
-	if err := outbox.Ensure(ctx, js, replicas); err != nil {
+	modest := layout.Modest(b.log, b.js)
+	if err := outbox.Ensure(ctx, modest, replicas); err != nil {
 		return fault("ensure outbox", err)
 	}
-	if err := audit.Ensure(ctx, js, replicas); err != nil {
+	if err := audit.Ensure(ctx, modest, replicas); err != nil {
 		return fault("ensure audit trail", err)
 	}
 	return nil

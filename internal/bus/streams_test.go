@@ -1,11 +1,13 @@
 package bus
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"lastmile/internal/runs"
 )
@@ -46,6 +48,43 @@ func TestEnsureStreamsOnADiskThatHasBecomeSmall(t *testing.T) {
 		}
 		s.Shutdown()
 		s.WaitForShutdown()
+	}
+}
+
+// A hub that was just large enough for an earlier version takes the next one: what is told of alerts, and the audit trail, are kept as far as there is room,
+// and where there is none the coordinator does without. When there is room again they are made whole.
+func TestEnsureStreamsWhereThereIsNoRoomForMore(t *testing.T) {
+	t.Parallel()
+	const results, others = 64 << 20, 256<<20 + 1<<10 // jobs, and for buckets without a bound next to nothing
+	for _, tc := range []struct {
+		left         int64 // MiB beside what the earlier version took
+		notify, room int64 // MiB
+	}{{0, 0, 0}, {30, 16, 8}, {100, 64, 32}} {
+		dir := t.TempDir()
+		for _, left := range []int64{tc.left, 100} {
+			s := startSmall(t, dir, results+others+left<<20)
+			b := connectTest(t, Options{URL: s.ClientURL(), ResultsBytes: results})
+			if err := b.EnsureStreams(soon(t), []string{"us"}); err != nil {
+				t.Fatalf("%d MiB left: got %v, want what there is room for", left, err)
+			}
+			notify, audit := tc.notify, tc.room
+			if left == 100 {
+				notify, audit = 64, 32
+			}
+			for name, want := range map[string]int64{"NOTIFY": notify, "AUDIT": audit} {
+				stream, err := b.js.Stream(soon(t), name)
+				switch {
+				case want == 0 && !errors.Is(err, jetstream.ErrStreamNotFound):
+					t.Errorf("%d MiB left: got %s, %v, want no stream", left, name, err)
+				case want > 0 && err != nil:
+					t.Errorf("%d MiB left: %s: %v", left, name, err)
+				case want > 0 && stream.CachedInfo().Config.MaxBytes != want<<20:
+					t.Errorf("%d MiB left: got %s of %d bytes, want %d MiB", left, name, stream.CachedInfo().Config.MaxBytes, want)
+				}
+			}
+			s.Shutdown()
+			s.WaitForShutdown()
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package evaluate
 import (
 	"time"
 
+	"lastmile/internal/evaluate/lamp"
 	"lastmile/internal/runs"
 	"lastmile/internal/slo"
 )
@@ -11,14 +12,14 @@ import (
 // region is down: that says it already, and what it leaves behind in the windows is no news.
 func (u *unit) lookBurn(now time.Time, lost bool) {
 	s := u.standing
-	down := s.Phase == phaseDown || s.open(runs.AlertDown)
+	down := s.Phase == lamp.Down || s.Open(runs.AlertDown)
 	for i := range u.Tracks {
 		t := &u.Tracks[i]
 		for _, kind := range [2]struct {
 			name            string
 			rules, severity slo.Severity
 		}{{runs.AlertDegraded, slo.SeverityPage, u.plan.severity()}, {runs.AlertSlowBurn, slo.SeverityTicket, slo.SeverityTicket}} {
-			l := s.find(kind.name, t.Objective.Name)
+			l := s.Find(kind.name, t.Objective.Name)
 			if open := l != nil && l.Alert.Active(); !open && (!lost || down) {
 				continue
 			}
@@ -26,7 +27,7 @@ func (u *unit) lookBurn(now time.Time, lost bool) {
 			if holds {
 				key := u.key(kind.name)
 				key.SLO = t.Objective.Name
-				l = s.lamp(u.plan, key)
+				l = u.plan.lamp(s, key)
 				l.Light(now, kind.severity)
 				p.Tell(&l.Alert.Why)
 				continue
@@ -37,7 +38,7 @@ func (u *unit) lookBurn(now time.Time, lost bool) {
 			if l.Well.IsZero() {
 				l.Well = now
 			}
-			if now.Sub(l.Well) >= recoverTime && t.Streak >= recoverRuns {
+			if now.Sub(l.Well) >= u.plan.recovery() && t.Streak >= recoverRuns {
 				l.Release(now)
 			}
 		}

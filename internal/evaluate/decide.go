@@ -10,79 +10,43 @@ import (
 	"lastmile/internal/slo"
 )
 
-// standing is what the leader has made of the evidence on a unit, or on a scenario everywhere: all of it goes to the next leader.
-type standing struct {
-	Phase        phase             `json:"phase,omitempty"`
-	Since        time.Time         `json:"since"` // of the phase
-	Journey      runs.JourneyState `json:"journey,omitempty"`
-	JourneySince time.Time         `json:"journey_since"`
-	Frozen       bool              `json:"frozen,omitempty"` // too few of its runs are measured: neither fire nor resolve
-	FrozenSince  time.Time         `json:"frozen_since,omitzero"`
-	Uncovered    bool              `json:"uncovered,omitempty"` // not all of its runs are measured
-
-	// Of the episode of failures under way, or the last one.
-	First         int64               `json:"first,omitempty"` // slot of its first failure
-	Last          int64               `json:"last,omitempty"`
-	Asked         int                 `json:"asked,omitempty"` // confirmations
-	AskedAt       time.Time           `json:"asked_at,omitzero"`
-	Confirmations []runs.Confirmation `json:"confirmations,omitempty"`
-
-	Lamps []*lamp.Lamp `json:"lamps,omitempty"`
-	Calm  int64        `json:"calm,omitempty"` // minute up to which the drift of the scenario has been dealt with
-
-	Looked time.Time `json:"looked,omitzero"` // when it was looked at last
-}
-
-// phase is how far the availability of a unit is from well.
-type phase string
-
-// The phases. A unit of which nothing is known is well.
-const (
-	phaseOK         phase = ""
-	phaseSuspect    phase = "suspect"
-	phaseBlip       phase = "blip"
-	phaseDown       phase = "down"
-	phaseRecovering phase = "recovering"
-)
-
 // The pace of the states.
 const (
-	blipTime       = 5 * time.Minute  // what is over within it was a blip
-	blipShown      = 10 * time.Minute // how long it is shown to have been one
-	recoverTime    = 10 * time.Minute
-	recoverRuns    = 5
-	leakTime       = 30 * time.Minute // after the last leak
-	confirmAgain   = time.Minute
-	confirmAtMost  = 5
-	slowSchedule   = 2 * time.Minute // a longer period is worth asking again for
-	fewestDueBlind = 3               // of the newest slots two are to be unmeasured for it to be told
-	blindOf        = 2
-	blindDelay     = 5 * time.Minute // at most
-	fewestCover    = 0.9             // share of the slots that are to be measured
+	blipTime      = 5 * time.Minute  // what is over within it was a blip
+	blipShown     = 10 * time.Minute // how long it is shown to have been one
+	recoverRuns   = 5
+	leakTime      = 30 * time.Minute // after the last leak
+	confirmAgain  = time.Minute
+	confirmAtMost = 5
+	mendAtMost    = 2 * recoverRuns
+	slowSchedule  = 2 * time.Minute  // a longer period is worth asking again for
+	blindDelay    = 5 * time.Minute  // at most
+	blindGrace    = 10 * time.Minute // for probes to come, after the fleet has started or nobody led
+	absence       = time.Minute      // without a tick, by whichever leader: nobody led
+	fewestCover   = 0.9              // share of the slots that are to be measured
 )
-
-func newStanding(now time.Time) *standing {
-	return &standing{Since: now, Journey: runs.JourneyOK, JourneySince: now}
-}
-
-func (s *standing) to(p phase, now time.Time) { s.Phase, s.Since = p, now }
 
 // look decides on a unit.
 func (e *Engine) look(u *unit, now time.Time) (ask []ConfirmRequest) {
 	s := u.standing
 	s.Looked, u.changed = now, false
 	u.lookLeak(now)
-	u.lookCoverage(now)
+	u.lookCoverage(now, e.since)
 	if !s.Frozen {
 		failed, lost := u.BadAt > u.handled, u.LostAt > u.handled
 		u.handled = max(u.handled, u.BadAt, u.LostAt)
 		if u.plan.Avail >= 0 {
 			ask = e.lookAvailability(u, now, failed)
+		} else if s.Phase != lamp.OK { // the scenario had such an objective once
+			s.To(lamp.OK, now)
 		}
 		u.lookBurn(now, lost)
 	}
 	if j := u.journey(); j != s.Journey {
 		s.Journey, s.JourneySince = j, now
+	}
+	if !s.Frozen {
+		ask = append(ask, e.askMended(u, now)...)
 	}
 	return ask
 }
@@ -98,15 +62,15 @@ func (u *unit) journey() runs.JourneyState {
 		}
 	}
 	switch {
-	case s.Phase == phaseDown:
+	case s.Phase == lamp.Down:
 		return runs.JourneyDown
 	case burning:
 		return runs.JourneyDegraded
-	case s.Phase == phaseRecovering || fading:
+	case s.Phase == lamp.Recovering || fading:
 		return runs.JourneyRecovering
-	case s.Phase == phaseSuspect:
+	case s.Phase == lamp.Suspect:
 		return runs.JourneySuspect
-	case s.Phase == phaseBlip:
+	case s.Phase == lamp.Blip:
 		return runs.JourneyBlip
 	}
 	return runs.JourneyOK
@@ -117,10 +81,10 @@ func (u *unit) key(name string) runs.AlertKey {
 }
 
 func (u *unit) lookLeak(now time.Time) {
-	l := u.standing.find(runs.AlertCacheLeak, "")
+	l := u.standing.Find(runs.AlertCacheLeak, "")
 	switch fresh := u.LeakAt != 0 && now.UnixNano()-u.LeakAt < int64(leakTime); {
 	case fresh:
-		l = u.standing.lamp(u.plan, u.key(runs.AlertCacheLeak))
+		l = u.plan.lamp(u.standing, u.key(runs.AlertCacheLeak))
 		l.Light(now, slo.SeverityPage)
 		l.Alert.Why.Rule, l.Alert.Why.Bad, l.Alert.Why.Of = runs.RuleLeak, 1, 1
 	case l != nil:
@@ -129,14 +93,21 @@ func (u *unit) lookLeak(now time.Time) {
 }
 
 // lookCoverage freezes a unit of which too little is measured. It is told where that goes on: where it is the newest slots that are not, two periods later
-// too. A coordinator that was away for a few minutes comes back to slots that nobody ordered, and is no longer blind by then.
-func (u *unit) lookCoverage(now time.Time) {
+// too. since is when leaders began to be there without a gap: what nobody ordered before, and what nobody measured while the fleet was starting, makes
+// nobody blind. While nothing at all is known, as after such a gap, it stays as it was.
+func (u *unit) lookCoverage(now, since time.Time) {
 	s := u.standing
 	measured, due := u.Coverage(now)
 	s.Uncovered = measured < due
 	was := s.Frozen
-	s.Frozen = float64(measured) < float64(due)*fewestCover
-	l := s.find(runs.AlertBlind, "")
+	// For one that has not been frozen, slots of which nothing was ever heard count as measured: where a coordinator knows nothing of the time before it
+	// was started, the one slot that was missed meanwhile is not most of them.
+	whole := max(due, int64(len(u.Networks))*u.plan.Cover*int64(time.Minute)/int64(max(u.plan.Period, time.Second)))
+	if was {
+		whole = due
+	}
+	s.Frozen = float64(whole-due+measured) < float64(whole)*fewestCover || was && u.Unknown(now)
+	l := s.Find(runs.AlertBlind, "")
 	if !s.Frozen {
 		s.FrozenSince = time.Time{}
 		if l != nil {
@@ -147,13 +118,9 @@ func (u *unit) lookCoverage(now time.Time) {
 	if !was {
 		s.FrozenSince = now
 	}
-	lasts := now.Sub(s.FrozenSince) >= min(2*u.plan.Period, blindDelay)
-	blind := l != nil && l.Alert.Active()
-	for i := range u.Networks {
-		blind = blind || lasts && due >= fewestDueBlind && u.Networks[i].Recent.Unmeasured(fewestDueBlind) >= blindOf
-	}
-	if blind {
-		l = s.lamp(u.plan, u.key(runs.AlertBlind))
+	lasts := now.Sub(s.FrozenSince) >= min(2*u.plan.Period, blindDelay) && now.Sub(since) >= blindGrace
+	if l != nil && l.Alert.Active() || lasts && due >= evidence.NewestSlots && u.Unmeasured(since.Unix()) {
+		l = u.plan.lamp(s, u.key(runs.AlertBlind))
 		l.Light(now, u.plan.severity())
 		w := &l.Alert.Why
 		w.Rule, w.Bad, w.Of, w.Over = runs.RuleCoverage, due-measured, due, slo.Window(u.plan.Cover)*slo.Window(time.Minute)
@@ -177,21 +144,21 @@ func (e *Engine) lookAvailability(u *unit, now time.Time, failed bool) (ask []Co
 		return nil
 	}
 	switch s.Phase {
-	case phaseDown:
+	case lamp.Down:
 		if u.Recovered(1, 0) {
-			s.to(phaseRecovering, now)
+			s.To(lamp.Recovering, now)
 		}
-	case phaseRecovering:
+	case lamp.Recovering:
 		u.recover(now, since, failed)
-	case phaseSuspect:
+	case lamp.Suspect:
 		ask = e.lookSuspect(u, now)
 	default:
 		if n, slot := u.LastBad(); failed && slot >= since {
-			s.to(phaseSuspect, now)
+			s.To(lamp.Suspect, now)
 			s.First, s.Last, s.Asked, s.Confirmations = slot, slot, 0, nil
 			ask = e.askFirst(u, n, now)
-		} else if s.Phase == phaseBlip && now.Sub(s.Since) >= blipShown {
-			s.to(phaseOK, now)
+		} else if s.Phase == lamp.Blip && now.Sub(s.Since) >= blipShown {
+			s.To(lamp.OK, now)
 		}
 	}
 	return ask
@@ -200,18 +167,18 @@ func (e *Engine) lookAvailability(u *unit, now time.Time, failed bool) (ask []Co
 // goDown lights the alert of rule S1. Its network is named where the others are well.
 func (u *unit) goDown(hard *evidence.Network, since int64, now time.Time) {
 	s := u.standing
-	if s.Phase != phaseDown {
-		s.to(phaseDown, now)
+	if s.Phase != lamp.Down {
+		s.To(lamp.Down, now)
 	}
 	key := u.key(runs.AlertDown)
 	t := &u.Tracks[u.plan.Avail]
 	key.SLO = t.Objective.Name
-	if l := s.find(runs.AlertDown, ""); l != nil && l.Alert.Active() {
+	if l := s.Find(runs.AlertDown, ""); l != nil && l.Alert.Active() {
 		key.Network = l.Alert.Network
 	} else if len(u.Networks) > 1 && len(u.Failing(since)) == 1 {
 		key.Network = hard.Name
 	}
-	l := s.lamp(u.plan, key)
+	l := u.plan.lamp(s, key)
 	l.Light(now, slo.SeverityPage)
 	bad, of := hard.Recent.Last(evidence.HardRuns, since)
 	w := &l.Alert.Why
@@ -221,13 +188,13 @@ func (u *unit) goDown(hard *evidence.Network, since int64, now time.Time) {
 func (u *unit) recover(now time.Time, since int64, failed bool) {
 	s := u.standing
 	switch {
-	case failed && len(u.Failing(since)) > 0 && s.find(runs.AlertDown, "") != nil:
-		s.to(phaseDown, now)
+	case failed && len(u.Failing(since)) > 0 && s.Find(runs.AlertDown, "") != nil:
+		s.To(lamp.Down, now)
 	case failed:
 		s.Since = now
-	case u.Streak() >= recoverRuns && now.Sub(s.Since) >= recoverTime:
-		if l := s.find(runs.AlertDown, ""); l == nil || l.Release(now) {
-			s.to(phaseOK, now)
+	case u.Streak() >= recoverRuns && now.Sub(s.Since) >= u.plan.recovery():
+		if l := s.Find(runs.AlertDown, ""); l == nil || l.Release(now) {
+			s.To(lamp.OK, now)
 		}
 	}
 }
@@ -247,9 +214,9 @@ func (e *Engine) lookSuspect(u *unit, now time.Time) []ConfirmRequest {
 			return e.ask(u, n, u.Region, now)
 		}
 	case time.Duration(s.Last-s.First)*time.Second <= blipTime:
-		s.to(phaseBlip, now)
+		s.To(lamp.Blip, now)
 	default:
-		s.to(phaseRecovering, now)
+		s.To(lamp.Recovering, now)
 	}
 	return nil
 }
@@ -284,18 +251,44 @@ func (u *unit) wellNeighbour() *unit {
 // ask asks for a confirmation in a region.
 func (e *Engine) ask(u *unit, n *evidence.Network, region string, now time.Time) []ConfirmRequest {
 	s := u.standing
-	c := scenario.Combination{Scenario: u.Scenario, Region: region, Network: n.Name}
-	r := ConfirmRequest{Combination: c, At: now.Truncate(time.Second).Add(time.Second)}
-	timetable := u.plan.Scenario.Timetable()
-	for timetable.Next(c, r.At.Add(-time.Second)).Equal(r.At) && u.plan.Period > time.Second {
-		r.At = r.At.Add(time.Second)
-	}
+	r := u.request(n, region, now)
 	sibling := region == u.Region
 	if sibling {
 		r.Avoid = n.Probe
 	}
 	s.Asked++
 	s.AskedAt = now
-	s.Confirmations = append(s.Confirmations, runs.Confirmation{RunID: runs.NewID(c, r.At), Region: region, Sibling: sibling, State: runs.StatePending})
+	s.Confirmations = append(s.Confirmations, runs.Confirmation{RunID: runs.NewID(r.Combination, r.At), Region: region, Sibling: sibling, State: runs.StatePending})
 	return []ConfirmRequest{r}
+}
+
+func (u *unit) request(n *evidence.Network, region string, now time.Time) ConfirmRequest {
+	c := scenario.Combination{Scenario: u.Scenario, Region: region, Network: n.Name}
+	return ConfirmRequest{Combination: c, At: u.plan.Spare(c, now)}
+}
+
+// askMended asks, where the schedule is slow, for runs that tell whether what was bad is well again: five runs of the schedule may take hours, in which an
+// alert would stay open for nothing. They are asked for after a good run of the schedule, one at a time.
+func (e *Engine) askMended(u *unit, now time.Time) []ConfirmRequest {
+	s := u.standing
+	if s.Journey != runs.JourneyRecovering {
+		s.Mends = 0
+		return nil
+	}
+	enough := !s.Open(runs.AlertDown) || u.Streak() >= recoverRuns
+	for i := range u.Tracks {
+		l := s.Find(runs.AlertDegraded, u.Tracks[i].Objective.Name)
+		enough = enough && (u.Tracks[i].Streak >= recoverRuns || l == nil || !l.Alert.Active())
+	}
+	pace := min(max(u.plan.recovery()/recoverRuns, confirmAgain), 2*confirmAgain)
+	if enough || u.plan.Period <= slowSchedule || u.plan.Scenario.Kind == scenario.KindReplication || s.Mends >= mendAtMost || now.Sub(s.AskedAt) < pace {
+		return nil
+	}
+	n, _ := u.LastBad()
+	if n == nil {
+		n = &u.Networks[0]
+	}
+	s.Mends++
+	s.AskedAt = now
+	return []ConfirmRequest{u.request(n, u.Region, now)}
 }

@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"slices"
+	"time"
 
 	"lastmile/internal/evaluate/evidence"
 	"lastmile/internal/evaluate/lamp"
@@ -11,19 +12,22 @@ import (
 // plan is a scenario.
 type plan struct {
 	*evidence.Plan
-	units  []*unit  // in the order of the scenario's regions
-	global standing // of the alerts that are everywhere's
+	units  []*unit       // in the order of the scenario's regions
+	global lamp.Standing // of the alerts that are everywhere's
 }
+
+// recovery is how long all must be well before an alert ends.
+func (p *plan) recovery() time.Duration { return p.Scenario.Alerts.RecoveryTime() }
 
 // unit is a scenario in a region: the evidence, which every coordinator gathers, and in standing what the leader has made of it.
 type unit struct {
 	evidence.Unit
-	plan     *plan     // nil until it is defined
-	order    int       // among all units
-	standing *standing // nil = all is well, and nothing happened of late
-	handled  int64     // up to which BadAt and LostAt have been decided on
-	changed  bool      // something that matters has come since it was looked at
-	queued   bool      // among the engine's touched ones
+	plan     *plan          // nil until it is defined
+	order    int            // among all units
+	standing *lamp.Standing // nil = all is well, and nothing happened of late
+	handled  int64          // up to which BadAt and LostAt have been decided on
+	changed  bool           // something that matters has come since it was looked at
+	queued   bool           // among the engine's touched ones
 }
 
 // Define says which scenarios there are; their regions must be resolved. What was gathered and decided of those that stay is kept; the alerts of what is
@@ -41,7 +45,7 @@ func (e *Engine) define(scenarios []scenario.Scenario) {
 		p := &plan{Plan: evidence.NewPlan(&scenarios[i])}
 		if was := oldPlans[p.Scenario.Name]; was != nil {
 			p.Drift.Sums, p.global = was.Drift.Sums, was.global
-			e.orphan(p.global.drop(p))
+			e.orphan(p.global.Drop(p.knows))
 			delete(oldPlans, p.Scenario.Name)
 		}
 		e.plans[p.Scenario.Name] = p
@@ -58,7 +62,7 @@ func (e *Engine) define(scenarios []scenario.Scenario) {
 			}
 			u.Attach(p.Plan)
 			u.plan, u.order, u.Busy = p, len(e.list), u.standing != nil
-			e.orphan(u.standing.drop(p))
+			e.orphan(u.standing.Drop(p.knows))
 			e.units[key] = u
 			e.list = append(e.list, u)
 			p.units = append(p.units, u)
@@ -86,17 +90,7 @@ func (e *Engine) define(scenarios []scenario.Scenario) {
 // orphan takes over alerts of what is no longer defined, so that they end.
 func (e *Engine) orphan(lamps []*lamp.Lamp) { e.gone = append(e.gone, lamps...) }
 
-// drop gives up the alerts of objectives that a plan does not have.
-func (s *standing) drop(p *plan) (gone []*lamp.Lamp) {
-	if s == nil {
-		return nil
-	}
-	s.Lamps = slices.DeleteFunc(s.Lamps, func(l *lamp.Lamp) bool {
-		known := l.Alert.SLO == "" || slices.ContainsFunc(p.Objectives, func(o evidence.Objective) bool { return o.Name == l.Alert.SLO })
-		if !known {
-			gone = append(gone, l)
-		}
-		return !known
-	})
-	return gone
+// knows reports whether the plan has an objective of that name.
+func (p *plan) knows(slo string) bool {
+	return slices.ContainsFunc(p.Objectives, func(o evidence.Objective) bool { return o.Name == slo })
 }

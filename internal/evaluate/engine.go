@@ -9,7 +9,6 @@ package evaluate
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,6 +51,7 @@ type Engine struct {
 	active  []*unit      // with a standing, by their order
 	gone    []*lamp.Lamp // alerts of what is no longer defined
 	ticked  time.Time
+	since   time.Time // when ticks began to come without a gap
 }
 
 type unitKey struct{ scenario, region string }
@@ -104,23 +104,11 @@ func (e *Engine) note(u *unit, news evidence.News) {
 func (p *plan) confirmed(r *runs.Result) {
 	for _, u := range p.units {
 		if u.standing != nil {
-			u.standing.told(r)
+			u.standing.Told(r)
 			u.changed = true
 		}
 	}
 }
-
-// told enters what became of a confirmation.
-func (s *standing) told(r *runs.Result) {
-	for i := range s.Confirmations {
-		if c := &s.Confirmations[i]; c.RunID == r.RunID && !c.State.Measured() {
-			c.State, c.Probe = r.State, strings.Clone(r.Probe)
-		}
-	}
-}
-
-// keepEnded is how long Alerts returns an alert after its end.
-const keepEnded = 15 * time.Minute
 
 // dueAgain reports whether what was looked at last at that time is to be looked at though nothing was heard of it: once a minute, each at a second of
 // its own, which does not depend on when else it was looked at.
@@ -134,7 +122,10 @@ func dueAgain(looked, now time.Time, order int) bool {
 func (e *Engine) Tick(now time.Time) Decisions {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now = now.UTC()
+	now = now.UTC().Truncate(time.Millisecond) // the rest tells nobody anything, and takes room in the state
+	if now.Sub(e.ticked) > absence {
+		e.since = now
+	}
 	e.ticked = now
 	e.admit(now)
 	var d Decisions
@@ -149,7 +140,7 @@ func (e *Engine) Tick(now time.Time) Decisions {
 		if pending[p] || len(p.global.Lamps) > 0 && dueAgain(p.global.Looked, now, 0) {
 			p.global.Looked = now
 			e.lookGlobal(p, now)
-			p.inhibit()
+			p.inhibit(now)
 		}
 	}
 	d.Changed = e.news(now)
@@ -165,7 +156,7 @@ func (e *Engine) admit(now time.Time) {
 	for _, u := range e.touched {
 		u.queued = false
 		if u.standing == nil {
-			u.standing, u.Busy = newStanding(now), true
+			u.standing, u.Busy = lamp.NewStanding(now), true
 			e.active = append(e.active, u)
 		}
 	}
@@ -177,17 +168,17 @@ func (e *Engine) admit(now time.Time) {
 func (e *Engine) dismiss(now time.Time) {
 	e.active = slices.DeleteFunc(e.active, func(u *unit) bool {
 		s := u.standing
-		s.forget(now)
-		idle := s.Phase == phaseOK && !s.Frozen && !s.Uncovered && len(s.Lamps) == 0 && !u.queued
+		s.Forget(now)
+		idle := s.Phase == lamp.OK && !s.Frozen && !s.Uncovered && len(s.Lamps) == 0 && !u.queued
 		if idle {
 			u.standing, u.Busy = nil, false
 		}
 		return idle
 	})
 	for _, p := range e.ordered {
-		p.global.forget(now)
+		p.global.Forget(now)
 	}
-	e.gone = slices.DeleteFunc(e.gone, func(l *lamp.Lamp) bool { return !l.Alert.Active() && now.Sub(l.Alert.EndsAt) > keepEnded })
+	e.gone = slices.DeleteFunc(e.gone, func(l *lamp.Lamp) bool { return !l.Alert.Active() && now.Sub(l.Alert.EndsAt) > lamp.KeepEnded })
 }
 
 // news returns the alerts that have changed in this tick.
@@ -238,7 +229,7 @@ func (e *Engine) Alerts(now time.Time) []runs.Alert {
 	defer e.mu.Unlock()
 	var out []runs.Alert
 	for l := range e.lamps {
-		if l.Alert.Active() || now.Sub(l.Alert.EndsAt) <= keepEnded {
+		if l.Alert.Active() || now.Sub(l.Alert.EndsAt) <= lamp.KeepEnded {
 			out = append(out, l.Copy())
 		}
 	}

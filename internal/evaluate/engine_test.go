@@ -245,6 +245,12 @@ func TestOtherObjectives(t *testing.T) {
 			bad: func(r *runs.Result) { r.Steps = []runs.Step{{ID: "pay", State: runs.StepPassed, DurationMS: 3000}} }},
 		"step not run": {objective: scenario.SLO{SLI: scenario.SLILatency, Step: "pay", Objective: 0.99, Threshold: scenario.Duration(2 * time.Second)}, everyOther: 1, quiet: true,
 			bad: func(r *runs.Result) { r.Steps = []runs.Step{{ID: "pay", State: runs.StepSkipped, DurationMS: 3000}} }},
+		"optional step failed, fast": {objective: scenario.SLO{SLI: scenario.SLILatency, Step: "pay", Objective: 0.99, Threshold: scenario.Duration(2 * time.Second)}, everyOther: 2,
+			bad: func(r *runs.Result) {
+				r.Steps = []runs.Step{{ID: "pay", State: runs.StepFailed, DurationMS: 3, Cause: &runs.Cause{}}}
+			}},
+		"step seldom run": {objective: scenario.SLO{SLI: scenario.SLILatency, Step: "pay", Objective: 0.95, Threshold: scenario.Duration(2 * time.Second)}, everyOther: 4,
+			bad: func(r *runs.Result) { r.Steps = []runs.Step{{ID: "pay", State: runs.StepPassed, DurationMS: 3000}} }}, // each time, one run of four
 		"cache": {objective: scenario.SLO{SLI: scenario.SLICacheHit, Match: "*/assets/*", Objective: 0.9}, everyOther: 1,
 			good: func(r *runs.Result) { r.Requests = slices.Repeat([]runs.Request{request(cachestate.Hit, "")}, 12) },
 			bad:  func(r *runs.Result) { r.Requests = slices.Repeat([]runs.Request{request(cachestate.Miss, "")}, 12) }},
@@ -283,7 +289,7 @@ func TestOtherObjectives(t *testing.T) {
 			took := st.until(5*time.Hour, "alert", st.begins(runs.AlertDegraded, "region-01"))
 			a := st.find(runs.AlertDegraded, "region-01")
 			t.Logf("after %s: %d of %d over %s, p %.1f, %d slices", took, a.Why.Bad, a.Why.Of, a.Why.Over, a.Why.Log10P, a.Why.Slices)
-			if a.SLO != "other" || a.Severity != slo.SeverityTicket || a.Why.First == nil {
+			if a.SLO != "other" || a.Severity != slo.SeverityTicket || a.Why.First == nil || a.Why.First.Cause == nil {
 				t.Errorf("got %+v, want a ticket of objective other, with what was bad first", a)
 			}
 			st.none(runs.AlertDown, runs.AlertOutage)

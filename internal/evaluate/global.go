@@ -24,25 +24,25 @@ func (e *Engine) lookGlobal(p *plan, now time.Time) {
 		if u.standing != nil && u.standing.Frozen {
 			frozen++
 		}
-		if u.standing.open(runs.AlertBlind) {
+		if u.standing.Open(runs.AlertBlind) {
 			blind++
 		}
 	}
 	key := runs.AlertKey{Name: runs.AlertBlind, Scope: runs.ScopeGlobal, Scenario: p.Scenario.Name}
-	if l := s.find(runs.AlertBlind, ""); blind == len(p.units) {
-		s.lamp(p, key).Light(now, slo.SeverityPage)
+	if l := s.Find(runs.AlertBlind, ""); blind == len(p.units) {
+		p.lamp(s, key).Light(now, slo.SeverityPage)
 	} else if l != nil {
 		l.Release(now)
 	}
 	if p.Avail < 0 || frozen == len(p.units) {
 		return
 	}
-	l := s.find(runs.AlertOutage, "")
+	l := s.Find(runs.AlertOutage, "")
 	open := l != nil && l.Alert.Active()
 	switch w, holds := p.outage(now, open); {
 	case holds:
 		key.Name, key.SLO = runs.AlertOutage, p.Objectives[p.Avail].Name
-		l = s.lamp(p, key)
+		l = p.lamp(s, key)
 		l.Light(now, slo.SeverityPage)
 		l.Alert.Why = w
 	case open && frozen < p.quorum() && p.calm(l.Alert.Why.Rule, now):
@@ -78,7 +78,7 @@ func (p *plan) outage(now time.Time, open bool) (w runs.Why, holds bool) {
 	longest := max(driftLongest, p.Horizon/60)
 	first, regions := minute, 0
 	for _, u := range p.units {
-		own := u.standing.open(runs.AlertDown) || u.standing.open(runs.AlertDegraded)
+		own := u.standing.Open(runs.AlertDown) || u.standing.Open(runs.AlertDegraded)
 		if last := u.Drifted(); last > zero && last >= minute-longest && !own {
 			regions++
 			first = min(first, last)
@@ -106,19 +106,18 @@ func (p *plan) expect(w runs.Why) runs.Why {
 // calm reports whether the scenario has been well for a while, with enough good runs since to tell. What fails a little everywhere is often well for ten
 // minutes: it takes longer to be over.
 func (p *plan) calm(rule runs.Rule, now time.Time) bool {
-	rest := max(recoverTime, min(3*p.Period, 24*time.Hour))
+	rest := max(p.recovery(), min(3*p.Period, 24*time.Hour))
 	if rule == runs.RuleDrift {
 		rest *= 3
 	}
-	late := now.Add(-rest).Unix()
+	late := now.Add(-rest).UnixNano()
 	regions, newest, good := 0, int64(0), 0
 	for _, u := range p.units {
-		if _, slot := u.LastBad(); slot != 0 {
-			newest = max(newest, slot)
-			if slot >= late {
-				regions++
-			}
+		if u.BadAt >= late { // the last few runs may not reach back that far
+			regions++
 		}
+		_, slot := u.LastBad()
+		newest = max(newest, slot)
 	}
 	for _, u := range p.units {
 		for i := range u.Networks {

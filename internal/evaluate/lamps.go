@@ -8,52 +8,32 @@ import (
 	"lastmile/internal/runs"
 )
 
-// find returns the lamp of a name and an objective, or of whichever where that is ""; nil = there is none.
-func (s *standing) find(name, objective string) *lamp.Lamp {
-	for _, l := range s.Lamps {
-		if l.Alert.Name == name && (objective == "" || l.Alert.SLO == objective) {
-			return l
-		}
-	}
-	return nil
-}
-
-// open reports whether an alert of the name is active, of whatever objective.
-func (s *standing) open(name string) bool {
-	return s != nil && slices.ContainsFunc(s.Lamps, func(l *lamp.Lamp) bool { return l.Alert.Name == name && l.Alert.Active() })
-}
-
-// lamp returns the lamp of an alert, made where there is none. What the alert has of the scenario is brought up to date, and its network follows as long
-// as it has not begun.
-func (s *standing) lamp(p *plan, key runs.AlertKey) *lamp.Lamp {
-	l := s.find(key.Name, key.SLO)
-	if l == nil {
-		l = lamp.New(key, nil)
-		s.Lamps = append(s.Lamps, l)
-	}
-	if !l.Alert.Active() && l.Alert.Network != key.Network { // the other one may still be told to have ended
-		l = lamp.New(key, l.Turns)
-		s.Lamps = append([]*lamp.Lamp{l}, s.Lamps...)
-	}
-	l.Alert.Team, l.Alert.Runbook, l.Alert.Labels = p.Scenario.Owner, p.Scenario.Runbook, p.Scenario.Alerts.Labels
+// lamp returns the lamp of an alert, made where there is none.
+func (p *plan) lamp(s *lamp.Standing, key runs.AlertKey) *lamp.Lamp {
+	l := s.Lamp(key)
+	p.label(l)
 	return l
 }
 
-// forget drops the lamps that ended long ago.
-func (s *standing) forget(now time.Time) {
-	s.Lamps = slices.DeleteFunc(s.Lamps, func(l *lamp.Lamp) bool {
-		return !l.Alert.Active() && now.Sub(l.Alert.EndsAt) >= max(lamp.FlapTime, keepEnded)
-	})
+// label brings up to date what alerts have of the scenario.
+func (p *plan) label(lamps ...*lamp.Lamp) {
+	for _, l := range lamps {
+		l.Alert.Team, l.Alert.Runbook, l.Alert.Labels = p.Scenario.Owner, p.Scenario.Runbook, p.Scenario.Alerts.Labels
+	}
 }
 
-// inhibit says which alerts of the scenario are not to be sent, since another one says it already. One that was sent stays.
-func (p *plan) inhibit() {
-	outage, blind := p.global.open(runs.AlertOutage), p.global.open(runs.AlertBlind)
+// inhibit says which alerts of the scenario are not to be sent, since another one says it already; and after that one's end those of what is getting
+// well anyway are not either: the end of an outage is no news of each region. Where all regions are frozen, what one of them is told to be waits until all have
+// been found blind, for as long as that may take. One that was sent stays.
+func (p *plan) inhibit(now time.Time) {
+	outage, blind := p.global.Open(runs.AlertOutage), p.global.Open(runs.AlertBlind)
+	dark := !slices.ContainsFunc(p.units, func(u *unit) bool { return u.standing == nil || !u.standing.Frozen })
+	wait := min(p.Period, blindDelay) + time.Minute
 	for _, u := range p.units {
 		if u.standing == nil {
 			continue
 		}
-		down := u.standing.open(runs.AlertDown)
+		down := u.standing.Open(runs.AlertDown)
 		for _, l := range u.standing.Lamps {
 			if !l.Alert.Active() {
 				continue
@@ -61,11 +41,11 @@ func (p *plan) inhibit() {
 			hidden := false
 			switch l.Alert.Name {
 			case runs.AlertDown:
-				hidden = outage
+				hidden = outage || u.standing.Phase == lamp.Recovering
 			case runs.AlertDegraded, runs.AlertSlowBurn:
-				hidden = outage || down
+				hidden = outage || down || !l.Well.IsZero()
 			case runs.AlertBlind:
-				hidden = blind
+				hidden = blind || !u.Unmeasured(0) || dark && now.Sub(l.Alert.StartsAt) < wait
 			}
 			l.Show(!hidden)
 		}

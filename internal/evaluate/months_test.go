@@ -1,6 +1,7 @@
 package evaluate_test
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"math"
@@ -28,6 +29,7 @@ type world struct {
 	engine  *evaluate.Engine
 	journey scenario.Scenario
 	phase   []time.Duration // of each region's slots within the minute
+	source  *rand.PCG
 	random  *rand.Rand
 	bad     func(region int, at time.Time) float64 // the chance that a run fails
 	result  runs.Result                            // used again and again
@@ -54,7 +56,8 @@ func newWorld(t testing.TB, regions int, objective slo.Objective, seed uint64, b
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{engine: evaluate.New(noBooks{}), random: rand.New(rand.NewPCG(seed, 1)), bad: bad, cause: runs.Cause{Class: runs.ClassTimeout, Step: "pay", Detail: "no answer"}}
+	source := rand.NewPCG(seed, 1)
+	w := &world{engine: evaluate.New(noBooks{}), source: source, random: rand.New(source), bad: bad, cause: runs.Cause{Class: runs.ClassTimeout, Step: "pay", Detail: "no answer"}}
 	w.journey = scenario.Scenario{
 		Name: "pay", Schedule: schedule, Timeout: scenario.Duration(20 * time.Second),
 		SLOs: []scenario.SLO{{Name: "availability", Objective: objective, Window: slo.Window(month)}},
@@ -111,6 +114,25 @@ func (w *world) pass(from time.Time, d time.Duration) {
 	}
 }
 
+// after lets time go by from epoch on, and returns what makes a world of its own that goes on from there.
+func (w *world) after(t testing.TB, d time.Duration) func(bad func(int, time.Time) float64) *world {
+	w.pass(epoch, d)
+	var saved bytes.Buffer
+	if err := w.engine.Save(&saved); err != nil {
+		t.Fatal(err)
+	}
+	return func(bad func(int, time.Time) float64) *world {
+		other, source := *w, *w.source
+		other.engine, other.source, other.random, other.bad = evaluate.New(noBooks{}), &source, rand.New(&source), bad
+		other.asked, other.began = slices.Clone(w.asked), slices.Clone(w.began)
+		other.engine.Define([]scenario.Scenario{w.journey})
+		if err := other.engine.Load(bytes.NewReader(saved.Bytes())); err != nil {
+			t.Fatal(err)
+		}
+		return &other
+	}
+}
+
 // confirm carries out the confirmations that were asked for before a time.
 func (w *world) confirm(before time.Time) {
 	for len(w.asked) > 0 && !w.asked[0].At.After(before) {
@@ -142,6 +164,7 @@ func least(mean float64) int {
 
 // Nobody is woken for chance: 99.9 %, twelve regions, a run a minute, one in a thousand failing for no reason.
 func TestChanceDoesNotPage(t *testing.T) {
+	t.Parallel()
 	noise := func(int, time.Time) float64 { return 0.001 }
 	pages, tickets := 0, 0
 	for n := range *months {
@@ -187,18 +210,22 @@ func outages() []outage {
 
 // Whatever is wrong is found in time, and said to be where it is.
 func TestOutagesAreFoundInTime(t *testing.T) {
+	t.Parallel()
+	warm := map[uint64]func(bad func(int, time.Time) float64) *world{} // by seed: twelve hours in which all is well, which the outages have in common
+	for seed := range uint64(*seeds) {
+		warm[seed] = newWorld(t, 12, 0.999, 1000+seed, func(int, time.Time) float64 { return 0.001 }).after(t, 12*time.Hour)
+	}
 	for _, o := range outages() {
 		t.Run(o.name, func(t *testing.T) {
 			var delays []time.Duration
 			for seed := range uint64(*seeds) {
 				begins := epoch.Add(12*time.Hour + time.Duration(seed)*7*time.Second)
-				w := newWorld(t, 12, 0.999, 1000+seed, func(region int, at time.Time) float64 {
+				w := warm[seed](func(region int, at time.Time) float64 {
 					if at.Before(begins) {
 						return 0.001
 					}
 					return o.bad(region)
 				})
-				w.pass(epoch, 12*time.Hour)
 				before := len(w.began)
 				w.pass(epoch.Add(12*time.Hour), 3*time.Hour)
 				i := slices.IndexFunc(w.began[before:], func(a runs.Alert) bool {

@@ -260,7 +260,7 @@ func TestReplayedQuiet(t *testing.T) {
 		textbook       float64 // pages of the textbook at least: else the replay shows nothing
 	}{
 		{"one run in a thousand fails", func(*tape, int, time.Time) float64 { return replayNoise }, 0.05, 0.05, 300},
-		{"and all runs of each region for 1 to 3 min a day", blips, 1.3, 10, 600},
+		{"and all runs of each region for 1 to 3 min a day", blips, 1.3, 3, 600},
 	} {
 		v := replay(t, &tape{7, q.share}, quiet())
 		in30 := func(pages []time.Time) string { return fmt.Sprintf("%.1f", float64(len(pages))/months) }

@@ -110,7 +110,7 @@ func (e *Engine) Load(r io.Reader) error {
 	for _, p := range e.ordered {
 		scenarios = append(scenarios, p.Scenario)
 	}
-	e.ticked, e.gone, e.plans, e.units = loaded.ticked, loaded.gone, loaded.plans, loaded.units
+	e.ticked, e.since, e.gone, e.plans, e.units = loaded.ticked, loaded.since, loaded.gone, loaded.plans, loaded.units
 	e.ordered, e.list, e.active, e.touched = nil, nil, nil, nil
 	if len(scenarios) > 0 {
 		e.define(scenarios)
@@ -158,7 +158,7 @@ func (e *Engine) load(r io.Reader) error {
 		}
 		e.units[unitKey{u.Scenario, u.Region}] = u
 	}
-	e.ticked, e.gone = s.Ticked, s.Gone
+	e.ticked, e.since, e.gone = s.Ticked, s.Since, s.Gone
 	for i := range s.Units {
 		from := &s.Units[i]
 		key := unitKey{from.Scenario, from.Region}

@@ -15,10 +15,12 @@ import (
 // many is 10,000 combinations, each with two objectives.
 const many = 10_000
 
-func fleet(t testing.TB) (*evaluate.Engine, []*runs.Result) {
+func fleet(t testing.TB) (*evaluate.Engine, []*runs.Result) { return fleetOf(t, many) }
+
+func fleetOf(t testing.TB, combinations int) (*evaluate.Engine, []*runs.Result) {
 	var scenarios []scenario.Scenario
 	var results []*runs.Result
-	for n := range many / 10 {
+	for n := range combinations / 10 {
 		s := checkout(t, "1m", 10)
 		s.Name = fmt.Sprintf("checkout-%04d", n)
 		s.SLOs = append(s.SLOs, scenario.SLO{Name: "fast", SLI: scenario.SLILatency, Objective: 0.95, Threshold: scenario.Duration(3 * time.Second), Window: slo.Window(7 * 24 * time.Hour)})
@@ -62,9 +64,10 @@ func heap() int64 {
 // A combination with two objectives takes at most 3 kB, when of each there has been a run that failed, one that was slow and one that was invalid: a
 // ring is as large with one count in it as with three days of them.
 func TestMemory(t *testing.T) {
-	results := func() []*runs.Result { _, r := fleet(t); return r }()
+	const combinations = many / 4
+	results := func() []*runs.Result { _, r := fleetOf(t, combinations); return r }()
 	before := heap()
-	e, _ := fleet(t)
+	e, _ := fleetOf(t, combinations)
 	defined := heap()
 	at := epoch
 	for _, kind := range []string{"failed", "slow", "invalid"} {
@@ -87,8 +90,8 @@ func TestMemory(t *testing.T) {
 		at = day(e, results, at.Add(7*time.Minute), 1)
 	}
 	after := heap()
-	t.Logf("%d B a combination, of which %d for what it is defined as", (after-before)/many, (defined-before)/many)
-	if got := (after - before) / many; got > 3000 {
+	t.Logf("%d B a combination, of which %d for what it is defined as", (after-before)/combinations, (defined-before)/combinations)
+	if got := (after - before) / combinations; got > 3000 {
 		t.Errorf("got %d B a combination, want at most 3000", got)
 	}
 	runtime.KeepAlive(e)

@@ -18,7 +18,8 @@ type stage struct {
 	engine  *evaluate.Engine
 	s       scenario.Scenario
 	now     time.Time
-	next    map[scenario.Combination]time.Time
+	slots   []slot
+	first   time.Time // when the first of them is due
 	pending []evaluate.ConfirmRequest
 	asked   []evaluate.ConfirmRequest
 	changed []runs.Alert
@@ -28,6 +29,12 @@ type stage struct {
 	// silent: nothing comes of the run, and its slot is closed.
 	silent func(c scenario.Combination, at time.Time) runs.State
 	deaf   bool // confirmations are not run
+}
+
+// slot is when a combination runs next.
+type slot struct {
+	of scenario.Combination
+	at time.Time
 }
 
 // openBooks know of one objective what they are told.
@@ -59,11 +66,11 @@ func checkout(t testing.TB, every string, regions int, networks ...string) scena
 }
 
 func newStage(t testing.TB, s scenario.Scenario) *stage {
-	st := &stage{t: t, engine: evaluate.New(openBooks{}), s: s, now: epoch, next: map[scenario.Combination]time.Time{}}
+	st := &stage{t: t, engine: evaluate.New(openBooks{}), s: s, now: epoch, first: epoch}
 	st.engine.Define([]scenario.Scenario{s})
 	timetable := s.Timetable()
 	for _, c := range s.Combinations() {
-		st.next[c] = timetable.Next(c, epoch)
+		st.slots = append(st.slots, slot{c, timetable.Next(c, epoch)})
 	}
 	return st
 }
@@ -79,24 +86,10 @@ func (st *stage) result(c scenario.Combination, slot time.Time, trigger runs.Tri
 // play lets time pass second by second.
 func (st *stage) play(d time.Duration) {
 	st.t.Helper()
-	timetable := st.s.Timetable()
 	for end := st.now.Add(d); st.now.Before(end); {
 		st.now = st.now.Add(time.Second)
-		for _, c := range st.s.Combinations() {
-			slot := st.next[c]
-			if st.now.Before(slot.Add(takes)) {
-				continue
-			}
-			st.next[c] = timetable.Next(c, slot)
-			if st.silent != nil {
-				if state := st.silent(c, slot); state != "" {
-					st.engine.Verdict(&runs.Verdict{Schema: runs.Schema, Region: c.Region, Minute: slot.Truncate(time.Minute), Slots: []runs.SlotVerdict{
-						{RunID: runs.NewID(c, slot), State: state, Reason: runs.ReasonLost},
-					}}, st.now)
-					continue
-				}
-			}
-			st.give(st.result(c, slot, runs.TriggerSchedule))
+		if !st.now.Before(st.first.Add(takes)) {
+			st.run()
 		}
 		st.pending = slices.DeleteFunc(st.pending, func(r evaluate.ConfirmRequest) bool {
 			if st.now.Before(r.At.Add(takes)) {
@@ -106,6 +99,31 @@ func (st *stage) play(d time.Duration) {
 			return true
 		})
 		st.take(st.engine.Tick(st.now))
+	}
+}
+
+// run has the slots measured that are due, or closed.
+func (st *stage) run() {
+	timetable := st.s.Timetable()
+	for i := range st.slots {
+		c, at := st.slots[i].of, st.slots[i].at
+		if !st.now.Before(at.Add(takes)) {
+			st.slots[i].at = timetable.Next(c, at)
+			state := runs.State("")
+			if st.silent != nil {
+				state = st.silent(c, at)
+			}
+			if state == "" {
+				st.give(st.result(c, at, runs.TriggerSchedule))
+			} else {
+				st.engine.Verdict(&runs.Verdict{Schema: runs.Schema, Region: c.Region, Minute: at.Truncate(time.Minute), Slots: []runs.SlotVerdict{
+					{RunID: runs.NewID(c, at), State: state, Reason: runs.ReasonLost},
+				}}, st.now)
+			}
+		}
+		if next := st.slots[i].at; i == 0 || next.Before(st.first) {
+			st.first = next
+		}
 	}
 }
 

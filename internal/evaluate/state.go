@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"lastmile/internal/evaluate/evidence"
@@ -16,29 +15,23 @@ import (
 type state struct {
 	Schema int          `json:"schema"`
 	Ticked time.Time    `json:"ticked"`
+	Since  time.Time    `json:"since"` // when ticks began to come without a gap
 	Units  []unitState  `json:"units,omitempty"`
 	Plans  []planState  `json:"scenarios,omitempty"`
 	Gone   []*lamp.Lamp `json:"gone,omitempty"`
 }
 
 type unitState struct {
-	Scenario string    `json:"scenario"`
-	Region   string    `json:"region"`
-	Handled  int64     `json:"handled"`
-	Standing *standing `json:"standing"`
+	Scenario string         `json:"scenario"`
+	Region   string         `json:"region"`
+	Handled  int64          `json:"handled"`
+	Standing *lamp.Standing `json:"standing"`
 }
 
 type planState struct {
-	Scenario string   `json:"scenario"`
-	Standing standing `json:"standing"`
+	Scenario string        `json:"scenario"`
+	Standing lamp.Standing `json:"standing"`
 }
-
-// The bounds of what is believed of a state.
-const (
-	maxLamps = 200
-	maxTurns = 100
-	maxAsked = 50
-)
 
 // adoptGrace is how long before the last tick of the leader before a failure may have been stored that it had not heard of.
 const adoptGrace = 2 * time.Minute
@@ -54,25 +47,26 @@ func (e *Engine) State() ([]byte, error) {
 	return body, nil
 }
 
-// state collects what was decided; lean: without what an alert that is active says of itself anew at the next tick.
+// manyLamps is how many alerts are kept with the last words about those that have ended: of more the words alone would be too much for one message.
+const manyLamps = 1000
+
+// state collects what was decided; lean: without what an alert that is active says of itself anew at the next tick, and what the scenario says.
 func (e *Engine) state(lean bool) state {
+	total := 0
+	for range e.lamps {
+		total++
+	}
 	thin := func(lamps []*lamp.Lamp) []*lamp.Lamp {
 		if !lean {
 			return lamps
 		}
 		out := make([]*lamp.Lamp, len(lamps))
 		for i, l := range lamps {
-			out[i] = l
-			if l.Alert.Active() {
-				out[i] = new(*l)
-				out[i].Told = time.Time{}
-				w := &l.Alert.Why
-				out[i].Alert.Why = runs.Why{Rule: w.Rule, Bad: w.Bad, Of: w.Of, Over: w.Over, Expected: w.Expected, Log10P: w.Log10P, Slices: w.Slices}
-			}
+			out[i] = l.Thin(e.plans[l.Alert.Scenario] != nil, total > manyLamps)
 		}
 		return out
 	}
-	s := state{Schema: runs.Schema, Ticked: e.ticked, Gone: thin(e.gone)}
+	s := state{Schema: runs.Schema, Ticked: e.ticked, Since: e.since, Gone: thin(e.gone)}
 	for _, u := range e.active {
 		standing := *u.standing
 		standing.Lamps = thin(standing.Lamps)
@@ -100,36 +94,16 @@ func readState(body []byte) (s state, err error) {
 		if s.Units[i].Standing == nil {
 			return s, errors.New("read state of alerts: got a unit without its standing")
 		}
-		if err = s.Units[i].Standing.check(); err != nil {
+		if err = s.Units[i].Standing.Check(); err != nil {
 			return s, fmt.Errorf("read state of alerts: %.100q in %.100q: %w", s.Units[i].Scenario, s.Units[i].Region, err)
 		}
 	}
 	for i := range s.Plans {
-		if err = s.Plans[i].Standing.check(); err != nil {
+		if err = s.Plans[i].Standing.Check(); err != nil {
 			return s, fmt.Errorf("read state of alerts: %.100q: %w", s.Plans[i].Scenario, err)
 		}
 	}
-	return s, checkLamps(s.Gone)
-}
-
-func (s *standing) check() error {
-	known := []phase{phaseOK, phaseSuspect, phaseBlip, phaseDown, phaseRecovering}
-	if !slices.Contains(known, s.Phase) || s.Journey != "" && !slices.Contains(runs.JourneyStates(), s.Journey) {
-		return fmt.Errorf("got phase %.100q and state %.100q, want known ones", s.Phase, s.Journey)
-	}
-	if len(s.Lamps) > maxLamps || len(s.Confirmations) > maxAsked {
-		return fmt.Errorf("got %d alerts and %d confirmations, want at most %d and %d", len(s.Lamps), len(s.Confirmations), maxLamps, maxAsked)
-	}
-	return checkLamps(s.Lamps)
-}
-
-func checkLamps(lamps []*lamp.Lamp) error {
-	for _, l := range lamps {
-		if l == nil || l.Alert.Name == "" || len(l.Turns) > maxTurns {
-			return errors.New("got an alert without a name, or with too many turns")
-		}
-	}
-	return nil
+	return s, lamp.Check(s.Gone)
 }
 
 // Adopt goes on from what another engine had decided, which State returned: what it had alerted is not alerted again. The scenarios must have been
@@ -141,9 +115,9 @@ func (e *Engine) Adopt(body []byte) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ticked, e.gone, e.active, e.touched = s.Ticked, s.Gone, nil, nil
+	e.ticked, e.since, e.gone, e.active, e.touched = s.Ticked, s.Since, s.Gone, nil, nil
 	for _, p := range e.ordered {
-		p.global = standing{}
+		p.global = lamp.Standing{}
 	}
 	for _, u := range e.list {
 		u.standing, u.handled, u.changed, u.queued = nil, 0, false, false
@@ -159,7 +133,8 @@ func (e *Engine) Adopt(body []byte) error {
 			continue
 		}
 		u.standing, u.handled = from.Standing, from.Handled
-		e.orphan(u.standing.drop(u.plan))
+		u.plan.label(u.standing.Lamps...)
+		e.orphan(u.standing.Drop(u.plan.knows))
 	}
 	for i := range s.Plans {
 		p := e.plans[s.Plans[i].Scenario]
@@ -168,7 +143,8 @@ func (e *Engine) Adopt(body []byte) error {
 			continue
 		}
 		p.global = s.Plans[i].Standing
-		e.orphan(p.global.drop(p))
+		p.label(p.global.Lamps...)
+		e.orphan(p.global.Drop(p.knows))
 	}
 	for _, u := range e.list {
 		if u.standing != nil {

@@ -9,7 +9,6 @@ import (
 	"lastmile/internal/evaluate/evidence"
 	"lastmile/internal/evaluate/lamp"
 	"lastmile/internal/runs"
-	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
 )
 

@@ -77,6 +77,9 @@ func (c *Coordinator) Define(scenarios []scenario.Scenario) { c.meters.Define(sc
 // Observe takes up a result that the ledger has entered, or one of a confirmation, which never enters it and is only counted as such.
 func (c *Coordinator) Observe(r *runs.Result) { c.meters.Observe(r) }
 
+// Remember takes up a result that an earlier process has counted: it is among the recent ones, and in no counter.
+func (c *Coordinator) Remember(r *runs.Result) { c.meters.Remember(r) }
+
 // DispatchLag takes up how long after its slot an assignment was on the bus. What is early counts as on time.
 func (c *Coordinator) DispatchLag(region string, lag time.Duration) {
 	c.meters.DispatchLag(region, lag)

@@ -230,6 +230,29 @@ func TestObserve(t *testing.T) {
 	})
 }
 
+// What an earlier process has counted is among the recent durations, and in no counter.
+func TestRunsOfBeforeAreInNoCounter(t *testing.T) {
+	c := NewCoordinator(fixedSources(false))
+	c.Define([]scenario.Scenario{checkoutScenario()})
+	before := series(t, written(c.WritePrometheus))
+	for _, state := range []runs.State{runs.StatePassed, runs.StateDegraded, runs.StateFailed, runs.StateInvalid} {
+		c.Remember(result(state, time.Second))
+	}
+	confirmation := result(runs.StatePassed, time.Second)
+	confirmation.Trigger = runs.TriggerConfirm
+	c.Remember(confirmation)
+	after := series(t, written(c.WritePrometheus))
+	want(t, after, map[string]float64{
+		named("lastmile_step_duration_samples", `step="home"`): 3, named("lastmile_step_duration_samples", `step="pay"`): 1,
+		named("lastmile_web_vital_samples", `vital="lcp"`): 3,
+	})
+	for id, v := range after {
+		if name, _, _ := strings.Cut(id, "{"); strings.HasPrefix(name, "lastmile_") && (strings.HasSuffix(name, "_total") || strings.HasSuffix(name, "_count")) && v != before[id] {
+			t.Errorf("%s: got %v, want the %v of before", id, v, before[id])
+		}
+	}
+}
+
 func TestNonsenseInResultsIsLeftOut(t *testing.T) {
 	c := fixedCoordinator(fixedSources(false))
 	before := series(t, written(c.WritePrometheus))

@@ -122,7 +122,8 @@ func TestObjectivesOfAllKinds(t *testing.T) {
 	}
 }
 
-// The slots that a budget is of are those of the schedule, known in advance; of events it is those that there were.
+// The slots that a budget is of are those of the schedule, known in advance; the events are those that such slots have at the rate so far. A burn is of
+// the events that there were.
 func TestBudgetAndBurnOfObjectives(t *testing.T) {
 	l := New()
 	l.Define([]scenario.Scenario{journey(t)})
@@ -145,7 +146,7 @@ func TestBudgetAndBurnOfObjectives(t *testing.T) {
 		near("burn over 3d in "+region, float64(up.Windows[6].Burn), 1/(0.01*combinations*perMinute*day*3))
 		routing := statusOf(t, l, "region", region, now)
 		near("planned events in "+region, float64(routing.Planned), 0)
-		near("remaining of events in "+region, float64(routing.Remaining), 1-1/(0.1*4))
+		near("remaining of events in "+region, float64(routing.Remaining), 1-1/(0.1*4*combinations*perMinute*60)) // at four a run
 		near("burn of events in "+region, float64(routing.Windows[0].Burn), 1/(0.1*4))
 	}
 	if eu := statusOf(t, l, "up", "eu", now); eu.Remaining != 1 || eu.Windows[0].Burn != 0 {
@@ -309,6 +310,86 @@ func TestRedefinedObjectives(t *testing.T) {
 	again.Define([]scenario.Scenario{other})
 	if got, want := again.Objectives(slotAt(201)), l.Objectives(slotAt(201)); !reflect.DeepEqual(got, want) {
 		t.Errorf("loaded after many names: got %+v, want %+v", got, want)
+	}
+}
+
+// What ran while an objective was not defined it knows nothing of: that it ended well does not make it fast.
+func TestObjectiveThatWasGone(t *testing.T) {
+	l := New()
+	s := journey(t)
+	s.Regions, s.Networks = []string{"us"}, []string{"none"}
+	l.Define([]scenario.Scenario{s})
+	l.Result(run("us", "none", slotAt(0), runs.StatePassed, 2000, 1), true)
+	without := s
+	without.SLOs = s.SLOs[:1]
+	l.Define([]scenario.Scenario{without})
+	l.Result(run("us", "none", slotAt(60), runs.StatePassed, 2000, 1), true)
+	l = loaded(t, saved(t, l))
+	l.Define([]scenario.Scenario{without})
+	l.Result(run("us", "none", slotAt(120), runs.StatePassed, 2000, 1), true)
+	l.Define([]scenario.Scenario{s})
+	l.Define([]scenario.Scenario{s})
+	for n := range 6 {
+		l.Result(run("us", "none", slotAt(126+n), runs.StatePassed, 2000-float64(n)*300, 1), true)
+	}
+	if got := statusOf(t, l, "fast", "us", slotAt(132)); got.Counts != (slo.Counts{Good: 2, Slow: 4}) {
+		t.Errorf("back again: got %+v, want four slow of six, and nothing of the time between", got.Counts)
+	}
+	if got := statusOf(t, l, "up", "us", slotAt(132)); got.Counts != (slo.Counts{Good: 9}) {
+		t.Errorf("got %+v, want all of them in the objective that stayed", got.Counts)
+	}
+	again := loaded(t, saved(t, l))
+	again.Define([]scenario.Scenario{s})
+	same(t, "saved", again, l, slotAt(132))
+}
+
+// What failed under a denser schedule is held against the slots that there were, and not against the few of now.
+func TestBudgetAfterAChangeOfSchedule(t *testing.T) {
+	l := New()
+	s := journey(t)
+	s.Regions, s.Networks, s.SLOs = []string{"us"}, []string{"none"}, s.SLOs[:2]
+	l.Define([]scenario.Scenario{s})
+	const slots = 6 * 60 * 20 // of 20 h of 24
+	for n := range slots {
+		state := runs.StatePassed
+		if n%1000 == 0 {
+			state = runs.StateFailed
+		}
+		l.Result(run("us", "none", slotAt(n), state, 1, 1), true)
+	}
+	now := slotAt(slots - 1)
+	want := statusOf(t, l, "up", "us", now).Remaining
+	var err error
+	if s.Schedule, err = scenario.ParseSchedule("@every 10m"); err != nil {
+		t.Fatal(err)
+	}
+	l.Define([]scenario.Scenario{s})
+	for _, name := range []string{"up", "fast"} {
+		got := statusOf(t, l, name, "us", now)
+		if got.Planned != 6*24 || got.Remaining < 0.85 || got.Remaining > want && name == "up" {
+			t.Errorf("%s: got %v of the budget left and %d planned, want a little less than %v: 8 of %d runs were bad", name, got.Remaining, got.Planned, want, slots)
+		}
+	}
+	if got := l.Accounts(now)[0].Budget; got.Remaining < 0.85 {
+		t.Errorf("budget of the combination: got %v left, want about %v", got.Remaining, want)
+	}
+}
+
+// The first bad event of a month does not spend the month's budget.
+func TestBudgetOfEventsOnTheFirstDayOfAMonth(t *testing.T) {
+	l := New()
+	s := journey(t)
+	s.SLOs = []scenario.SLO{{Name: "region", SLI: scenario.SLIRouting, Objective: 0.99, Calendar: scenario.CalendarMonth}}
+	l.Define([]scenario.Scenario{s})
+	first := time.Date(2026, 12, 1, 0, 0, 10, 0, time.UTC)
+	for n, served := range []string{"eu", "us", "us"} {
+		r := run("us", "none", first.Add(time.Duration(n)*10*time.Second), runs.StatePassed, 1, 1)
+		r.Requests = []runs.Request{routed(served, 10), routed("us", 10)}
+		l.Result(r, true)
+	}
+	got := statusOf(t, l, "region", "us", first.Add(time.Minute))
+	if want := slo.BudgetRemaining(1, 2*2*6*60*24*31, 0.99); got.Counts != (slo.Counts{Good: 5, Bad: 1}) || got.Remaining != want {
+		t.Errorf("got %+v and %v of the budget left, want %v: one bad of six events, two a run", got.Counts, got.Remaining, want)
 	}
 }
 

@@ -96,7 +96,7 @@ func TestSchemaRefuses(t *testing.T) {
 	if err := schema.Validate(yamlToJSON(t, []byte(good))); err != nil {
 		t.Fatalf("validate the unchanged scenario: %v", err)
 	}
-	other := strings.Replace(good, "window: 30d", "calendar: week", 1) + "alerts: {critical: true, labels: {tier: gold, _x1: 'Zürich, 2nd floor'}}\n"
+	other := strings.Replace(good, "window: 30d", "calendar: week", 1) + "alerts: {critical: true, recovery: 90s, labels: {tier: gold, _x1: 'Zürich, 2nd floor'}}\n"
 	if err := schema.Validate(yamlToJSON(t, []byte(other))); err != nil {
 		t.Errorf("validate one that goes by the calendar: %v", err)
 	}
@@ -115,6 +115,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"scenario: shop", "scenario: shop\nnetworks: 3g"},
 		{"scenario: shop", "scenario: shop\nvars: {a: [b]}"},
 		{"scenario: shop", "scenario: shop\nalerts: {critical: 'yes'}"},
+		{"scenario: shop", "scenario: shop\nalerts: {recovery: soon}"},
 		{"scenario: shop", "scenario: shop\nrouting: {expected: {us: us}}"},
 		{"timeout: 30s", "timeout: 30"},
 		{"timeout: 30s", "timeout: soon"},

@@ -29,8 +29,8 @@ func MaxBurn(o Objective) Burn { return Burn(1 / float64(o.Budget())) }
 // BudgetRemaining is 1 - bad / ((1-T) plannedInWindow): 1 while nothing is
 // bad, 0 when the budget is spent to the last slot, negative beyond.
 // PlannedInWindow is what the schedule plans for the objective's whole window,
-// also while that window has only begun: counting only the slots so far, one
-// early failure would spend the whole budget.
+// less skipped slots, which nobody owes; also while that window has only begun:
+// counting only the slots so far, one early failure would spend the whole budget.
 func BudgetRemaining(bad, plannedInWindow int64, o Objective) Ratio {
 	return Ratio(1 - float64(BurnRate(bad, plannedInWindow, o)))
 }

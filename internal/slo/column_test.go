@@ -105,8 +105,9 @@ func TestTheSnapshotOfTheVersionBeforeIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, w := range []Window{Window(time.Minute), Window(time.Hour), Window(7 * time.Hour), Window(4 * day), MaxWindow} {
-		got, complete := again.Window(now, w)
-		want, wantComplete := h.Window(now, w)
+		from := now.Add(-w.Duration())
+		got, complete := again.Sum(from, now)
+		want, wantComplete := h.Sum(from, now)
 		if got != want || complete != wantComplete {
 			t.Errorf("%s: got %+v, %t, want %+v, %t", w, got, complete, want, wantComplete)
 		}

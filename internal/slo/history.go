@@ -18,9 +18,9 @@ const (
 // three rings of integers: 1 min x 6 h, 5 min x 3 d and 1 h x 90 d. A slot is
 // counted in every ring that reaches back to it, so sums are exact.
 //
-// It may keep several Counts side by side, in layers: the first is that of Add,
-// Window and Sum, a further one that of AddTo and SumOf. They share
-// one present, so that the sum over a window covers the same time in all.
+// It may keep several Counts side by side, in layers: the first is that of Add
+// and Sum, a further one that of AddTo and SumOf. They share one present, so
+// that the sum over a window covers the same time in all.
 //
 // Memory: a counter takes one byte in each of the 3,386 buckets while its
 // values fit, and its column of a ring widens (2, 4, 8 bytes) when one does not;
@@ -121,15 +121,6 @@ func (h *History) advance(minute int64) {
 		}
 	}
 	h.head = minute
-}
-
-// Window sums the last w up to the minute that now lies in: w in minutes, that
-// minute included. Beyond 6 hours the far end is rounded as for Sum. It is
-// false when w reaches further back than 90 days before the newest data.
-func (h *History) Window(now time.Time, w Window) (Counts, bool) {
-	end := floorDiv(now.Unix(), 60) + 1
-	length := -floorDiv(-int64(w), int64(time.Minute))
-	return h.sum(0, end-length, end)
 }
 
 // Sum is the sum over [from, to), by whole minutes: the minutes that from and

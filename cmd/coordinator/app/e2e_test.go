@@ -22,6 +22,7 @@ import (
 	"lastmile/internal/cli/clitest"
 	"lastmile/internal/demosite"
 	"lastmile/internal/exposition/expositiontest"
+	"lastmile/internal/runs"
 )
 
 // metricsURL finds the address that a program logged or printed.
@@ -212,6 +213,7 @@ type report struct {
 		States             map[string]int64
 	}
 	Combinations []combination
+	Alerts       []runs.Alert
 }
 
 type combination struct {

@@ -15,7 +15,7 @@ import (
 // notifyFlags say who is told of alerts.
 type notifyFlags struct {
 	Alertmanager      []string    `help:"Base URL of an Alertmanager that is told of alerts, such as http://alertmanager:9093. All replicas of a cluster are to be named: may be repeated." placeholder:"URL"`
-	PagerDutyKey      vars.Secret `name:"pagerduty-key" help:"Integration key (Events API v2) of the PagerDuty service that is told of alerts. Better given as LASTMILE_PAGERDUTY_KEY, or in a file." placeholder:"KEY"`
+	PagerDutyKey      vars.Secret `name:"pagerduty-key" help:"Integration key (Events API v2) of the PagerDuty service that is told of pages; tickets never go there. Better given as LASTMILE_PAGERDUTY_KEY, or in a file." placeholder:"KEY"`
 	PagerDutyKeyFile  string      `name:"pagerduty-key-file" help:"File with that key." placeholder:"FILE" type:"path"`
 	PagerDutyURL      string      `name:"pagerduty-url" help:"Base URL of PagerDuty's Events API; in the EU https://events.eu.pagerduty.com." default:"${pagerduty}"`
 	Webhook           string      `help:"URL that alerts are posted to, in the form of Alertmanager's webhooks. Where it has a secret in it, better given as LASTMILE_WEBHOOK." placeholder:"URL"`

@@ -1,6 +1,7 @@
 package coordination
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 
@@ -37,7 +38,12 @@ func (m *memory) load(log *slog.Logger, r io.Reader) error {
 	if err := m.ledger.Load(r); err != nil {
 		return err
 	}
-	if err := m.engine.Load(r); err != nil {
+	switch err := m.engine.Load(r); {
+	case errors.Is(err, io.EOF):
+		log.Info("snapshot of a version that decided on no alerts: the evidence for them, and what is usual, begin anew")
+		m.engine = evaluate.New(m.ledger)
+		return nil
+	case err != nil:
 		log.Error("snapshot without what alerts are decided on: that begins anew", "err", err)
 		m.engine = evaluate.New(m.ledger)
 		return nil

@@ -149,11 +149,36 @@ func downIn(u *Unit, region string) (a runs.Alert, ok bool) {
 	return alerts[i], true
 }
 
-// ticks waits until a unit has decided a few times more.
+// ticks waits until a unit has decided a few times more. What the first of two comes to has a second to be told.
 func ticks(t *testing.T, u *Unit, n int) {
 	t.Helper()
 	clitest.Eventually(t, "a leader that decides", u.decides)
-	time.Sleep(time.Duration(n) * time.Second)
+	ticked := func() time.Time {
+		var state struct{ Ticked time.Time }
+		body, err := u.engine.State()
+		if err == nil {
+			err = json.Unmarshal(body, &state)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.Ticked
+	}
+	for last := ticked(); n > 0; n-- {
+		clitest.Eventually(t, "a leader that decides again", func() bool { return ticked().After(last) })
+		last = ticked()
+	}
+}
+
+// faster has the scenario of a set due every four seconds, for what waits for slots.
+func faster(t *testing.T, set scenariofile.Set) scenariofile.Set {
+	t.Helper()
+	every, err := scenario.ParseSchedule("@every 4s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set.Scenarios[0].Schedule, set.Scenarios[0].Timeout = every, scenario.Duration(2*time.Second)
+	return set
 }
 
 // A page is sent once for an outage, whichever coordinators come and go meanwhile: with a snapshot of their own or with none, and even where the hub has lost
@@ -178,7 +203,7 @@ func TestAnOutagePagesOnceWhoeverLeads(t *testing.T) {
 		"the first one again":                  {Holder: "one", Snapshots: newSnapshots(t, dir)},
 	} {
 		u, stop := paging(t, set, hub, h, o)
-		ticks(t, u, 3)
+		ticks(t, u, 2)
 		if got, ok := downIn(u, "us"); !ok || !got.StartsAt.Equal(began.StartsAt) {
 			t.Errorf("%s: got %+v, %t, want the alert from %s", name, got.AlertKey, ok, began.StartsAt)
 		}
@@ -189,7 +214,7 @@ func TestAnOutagePagesOnceWhoeverLeads(t *testing.T) {
 	}
 	lose(t, hub)
 	u, stop := paging(t, set, hub, h, Options{Holder: "one", Snapshots: newSnapshots(t, dir)})
-	ticks(t, u, 3)
+	ticks(t, u, 2)
 	if got, ok := downIn(u, "us"); !ok || !got.StartsAt.Equal(began.StartsAt) {
 		t.Errorf("from the snapshot alone: got %+v, %t, want the alert from %s", got.AlertKey, ok, began.StartsAt)
 	}
@@ -227,13 +252,13 @@ func TestLateResultsPageNobody(t *testing.T) {
 		}
 		return failed == 60
 	})
-	ticks(t, u, 3)
+	ticks(t, u, 2)
 	if got := u.alerts(); len(got) > 0 {
 		t.Errorf("got %+v, want no alert", got)
 	}
 	stop()
 	again, stop := paging(t, set, hub, h, Options{}) // which reads them all anew
-	ticks(t, again, 3)
+	ticks(t, again, 2)
 	if got := again.alerts(); len(got) > 0 {
 		t.Errorf("after a restart: got %+v, want no alert", got)
 	}
@@ -248,7 +273,7 @@ func TestLateResultsPageNobody(t *testing.T) {
 // A webhook that takes nothing holds up neither orders nor the closing of minutes nor the deciding.
 func TestASlowSinkHoldsNothingUp(t *testing.T) {
 	t.Parallel()
-	set, hub := strict(t), twoRegions(t)
+	set, hub := faster(t, strict(t)), twoRegions(t)
 	hang := make(chan struct{})
 	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hang }))
 	t.Cleanup(slow.Close)

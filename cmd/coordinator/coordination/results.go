@@ -3,11 +3,14 @@ package coordination
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
+	"lastmile/internal/bus/layout"
+	"lastmile/internal/ledger"
 	"lastmile/internal/runs"
 )
 
@@ -51,7 +54,7 @@ func (f *Front) results() http.Handler {
 
 // find looks a run up, and returns the status of the answer.
 func (f *Front) find(ctx context.Context, answer *RunAnswer) (status int) {
-	c, _, err := answer.RunID.Parse()
+	c, slot, err := answer.RunID.Parse()
 	if err != nil {
 		answer.Error = err.Error()
 		return http.StatusBadRequest
@@ -65,14 +68,21 @@ func (f *Front) find(ctx context.Context, answer *RunAnswer) (status int) {
 		answer.Error = u.unknown(c.Region)
 		return http.StatusNotFound
 	}
+	const none = "no result of this run is stored: it has not ended, or its results are no longer kept"
+	if age := u.clock.Now().Sub(slot); age < -maxAhead || age > layout.ResultsAge+ledger.Retention { // the hub need not be asked
+		answer.Error = none
+		return http.StatusNotFound
+	}
 	answer.Results, err = u.hub.Results(ctx, answer.RunID)
 	switch {
+	case errors.Is(err, context.Canceled): // whoever asked has gone
+		return http.StatusServiceUnavailable
 	case err != nil:
 		u.log.Warn("results of a run not found", "run_id", answer.RunID, "err", err)
 		answer.Results, answer.Error = nil, "the hub did not give its results"
 		return http.StatusServiceUnavailable
 	case len(answer.Results) == 0:
-		answer.Error = "no result of this run is stored: it has not ended, or its results are no longer kept"
+		answer.Error = none
 		return http.StatusNotFound
 	}
 	return http.StatusOK

@@ -56,7 +56,10 @@ func TestRunAnswers(t *testing.T) {
 	}{
 		string(runs.NewID(apiInUS, slot.Add(time.Hour))): {http.StatusNotFound, "no result of this run is stored"},
 		strings.Replace(id, ".us.", ".mars.", 1):         {http.StatusNotFound, "unknown region: got mars"},
+		"api.us.none.9223372036854775807":                {http.StatusNotFound, "no result of this run is stored"},
+		"api.us.none.1":                                  {http.StatusNotFound, "no result of this run is stored"},
 		"nonsense":                                       {http.StatusBadRequest, "want scenario.region.network.unixtime"},
+		"%00%ff%0a.us.%2e%2e%2f.1":                       {http.StatusBadRequest, "parse run id"},
 		"a.us.*.1":                                       {http.StatusBadRequest, "parse run id"},
 		strings.Repeat("x", 2000):                        {http.StatusBadRequest, "parse run id"},
 	} {

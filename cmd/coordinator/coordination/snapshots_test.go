@@ -1,12 +1,14 @@
 package coordination
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +84,37 @@ func TestSnapshotAndTail(t *testing.T) {
 	if !reflect.DeepEqual(books[0], books[1]) {
 		t.Errorf("got books from the snapshot\n%+v\nwant those from the streams alone\n%+v", books[0], books[1])
 	}
+}
+
+// A coordinator without a snapshot reads back all that the hub keeps. Its own counters, which began anew, must not show that as runs of now: Prometheus would
+// take a month of failures for those of the last minute.
+func TestRunsOfBeforeAreNoNews(t *testing.T) {
+	t.Parallel()
+	set, hub := tenSeconds(t), emptyHub(t)
+	slot := func(n time.Duration) time.Time {
+		return set.Scenarios[0].Schedule.Next(apiInUS, time.Now().Add(-30*time.Minute+n*10*time.Second))
+	}
+	counted := func(u *Unit) string {
+		var page bytes.Buffer
+		u.metrics.WritePrometheus(&page)
+		for line := range strings.Lines(page.String()) {
+			if strings.HasPrefix(line, "lastmile_run_duration_seconds_count{") {
+				return strings.TrimSpace(line[strings.LastIndexByte(line, ' '):])
+			}
+		}
+		return "none"
+	}
+	for i := range time.Duration(5) {
+		passed(t, hub, slot(i))
+	}
+	lived(t, set, hub, nil, func(u *Unit) {
+		clitest.Eventually(t, "the results of before", func() bool { return passedIn(u) == 5 })
+		if got := counted(u); got != "0" {
+			t.Errorf("read back: got %s runs counted, want 0", got)
+		}
+		passed(t, hub, slot(10))
+		clitest.Eventually(t, "a result of now", func() bool { return counted(u) == "1" })
+	})
 }
 
 // A snapshot that is damaged is put aside and counted, and the books come from the streams.

@@ -183,7 +183,16 @@ func (u *Unit) Run(ctx, scheduling context.Context) error {
 // books. A confirmation is in no book and in no metric of runs: it was asked for because something had failed. The engine decides by the time at which the
 // hub stored a message, so that what comes late does not look like what happens now.
 func (u *Unit) follow(ctx context.Context) error {
-	return u.hub.Follow(ctx, u.set.Fleet.Regions, maps.Clone(u.positions), bus.Handler{
+	from, began := maps.Clone(u.positions), u.clock.Now()
+	// What was there before this process began, an earlier one has counted; but not where a snapshot says how far that one had read.
+	observe := func(r *runs.Result, meta bus.Meta) {
+		if from[meta.Stream].Sequence == 0 && meta.StoredAt.Before(began) {
+			u.metrics.Remember(r)
+			return
+		}
+		u.metrics.Observe(r)
+	}
+	return u.hub.Follow(ctx, u.set.Fleet.Regions, maps.Clone(from), bus.Handler{
 		Lent: true,
 		Result: func(r runs.Result, meta bus.Meta) {
 			u.read(meta)
@@ -197,7 +206,7 @@ func (u *Unit) follow(ctx context.Context) error {
 			}
 			if r.Trigger == runs.TriggerConfirm {
 				u.engine.Result(&r, meta.StoredAt)
-				u.metrics.Observe(&r)
+				observe(&r, meta)
 				return
 			}
 			leads := u.leads()
@@ -206,7 +215,7 @@ func (u *Unit) follow(ctx context.Context) error {
 			}
 			u.engine.Result(&r, meta.StoredAt)
 			u.usual.Result(&r)
-			u.metrics.Observe(&r)
+			observe(&r, meta)
 			if leads && u.opts.Ended != nil {
 				u.opts.Ended(&r)
 			}

@@ -90,6 +90,7 @@ func passed(t *testing.T, hub *bus.Bus, slot time.Time) {
 // TestRestartAccountsForTheAbsence starts a coordinator on what an earlier one left: results, but no verdict after them. Every slot
 // since the first one ends in the books, and a result of a far future does not wipe their history.
 func TestRestartAccountsForTheAbsence(t *testing.T) {
+	t.Parallel()
 	set, hub := tenSeconds(t), emptyHub(t)
 	schedule := set.Scenarios[0].Schedule
 	now := time.Now()
@@ -172,12 +173,7 @@ func TestRestartBetweenOrderAndSlot(t *testing.T) {
 	for name, early := range map[string]bool{"back before the slot": true, "back after the run": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			set, hub := tenSeconds(t), emptyHub(t)
-			every, err := scenario.ParseSchedule("@every 4s")
-			if err != nil {
-				t.Fatal(err)
-			}
-			set.Scenarios[0].Schedule, set.Scenarios[0].Timeout = every, scenario.Duration(2*time.Second)
+			set, hub := faster(t, tenSeconds(t)), emptyHub(t)
 			set.Scenarios[0].Steps = []scenario.Step{{Type: scenario.StepNavigate, URL: "http://127.0.0.1:1/"}}
 			start := func() (u *Unit, stop func()) {
 				u = New(slog.New(slog.DiscardHandler), set, hub, Options{})
@@ -228,6 +224,7 @@ func TestRestartBetweenOrderAndSlot(t *testing.T) {
 
 // Metrics are those of whole books, from the first scrape on: a counter that runs up while results are read back would look like news.
 func TestMetricsWaitForTheBooks(t *testing.T) {
+	t.Parallel()
 	set, hub := tenSeconds(t), emptyHub(t)
 	const results = 50
 	for i := range time.Duration(results) {

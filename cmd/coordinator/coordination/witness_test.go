@@ -125,6 +125,7 @@ func TestReasonOfASlotThatWasHeld(t *testing.T) {
 
 // A coordinator that was stopped for 20 s has heard no heartbeat in that time, which says nothing of the probes. When it listens again, it does.
 func TestReasonOfATimeInWhichItWasStopped(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	var stopped atomic.Int64
 	now := func() time.Duration { return time.Since(began) + time.Duration(stopped.Load()) }

@@ -79,6 +79,7 @@ type Pager struct {
 
 	mu   sync.Mutex
 	news stand         // not taken yet
+	left bool          // there is one
 	wake chan struct{} // a stand has been left
 }
 
@@ -190,11 +191,15 @@ func (p *Pager) decide(ctx context.Context) {
 	}
 }
 
-// compared adds to alerts of a region what is usual there: a second number, on which nothing was decided.
+// compared adds to alerts of a region how long runs usually take there, beside what the engine says of failures: a second number, on which nothing was decided.
 func (p *Pager) compared(alerts []runs.Alert, now time.Time) []runs.Alert {
 	for i := range alerts {
 		if a := &alerts[i]; p.opts.Usual != nil && a.Region != "" && a.Active() {
-			a.Why.Usual = p.opts.Usual(a.Scenario, a.Region, now)
+			if text := p.opts.Usual(a.Scenario, a.Region, now); a.Why.Usual == "" || text == "" {
+				a.Why.Usual += text
+			} else {
+				a.Why.Usual += "; " + text
+			}
 		}
 	}
 	return alerts

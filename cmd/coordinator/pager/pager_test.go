@@ -398,3 +398,40 @@ func TestConfirmations(t *testing.T) {
 		}
 	})
 }
+
+// What is usual is what the engine has learned of failures and what is known of how long runs take: neither takes the other's place.
+func TestBothThatIsUsualIsTold(t *testing.T) {
+	for _, tc := range []struct{ failures, took, want string }{
+		{"few fail", "eu: as usual", "few fail; eu: as usual"}, {"few fail", "", "few fail"}, {"", "eu: as usual", "eu: as usual"}, {"", "", ""},
+	} {
+		p := New(slog.New(slog.DiscardHandler), &store{}, &judge{}, Options{Usual: func(string, string, time.Time) string { return tc.took }})
+		alert := runs.Alert{AlertKey: runs.AlertKey{Name: runs.AlertDown, Scenario: "api", Region: "us"}, Why: runs.Why{Usual: tc.failures}}
+		everywhere := alert
+		everywhere.Region = ""
+		got := p.compared([]runs.Alert{alert, everywhere}, time.Now())
+		if got[0].Why.Usual != tc.want || got[1].Why.Usual != tc.failures {
+			t.Errorf("%+v: got %q, and %q of everywhere, want %q and %q", tc, got[0].Why.Usual, got[1].Why.Usual, tc.want, tc.failures)
+		}
+	}
+}
+
+// Word of a stand that has been taken already is not word that there are no alerts.
+func TestAStandIsTakenOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := &store{}
+		e := &ear{t: t, hub: hub}
+		p := New(slog.New(slog.DiscardHandler), hub, &judge{}, Options{Term: 1, Now: time.Now, Notifier: e})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); p.tell(ctx, kept{settled: true}) }()
+		p.leave(stand{alerts: []runs.Alert{{AlertKey: runs.AlertKey{Name: runs.AlertDown}}}})
+		synctest.Wait()
+		p.wake <- struct{}{} // as where a stand is left just before the one before is taken
+		synctest.Wait()
+		if len(e.refreshed) != 1 {
+			t.Errorf("got %d alerts refreshed, want the one", len(e.refreshed))
+		}
+		stop()
+		<-done
+	})
+}

@@ -24,7 +24,7 @@ func (p *Pager) leave(s stand) {
 	if s.state != nil {
 		p.news.state = s.state
 	}
-	p.news.alerts = s.alerts
+	p.news.alerts, p.left = s.alerts, true
 	p.news.changed = append(p.news.changed, s.changed...)
 	p.mu.Unlock()
 	select {
@@ -33,13 +33,13 @@ func (p *Pager) leave(s stand) {
 	}
 }
 
-// latest takes what has been left since the last call.
-func (p *Pager) latest() stand {
+// latest takes what has been left since the last call; ok=false where that is nothing: the word of it was of a stand that has been taken.
+func (p *Pager) latest() (s stand, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.news
-	p.news = stand{}
-	return s
+	s, ok = p.news, p.left
+	p.news, p.left = stand{}, false
+	return s, ok
 }
 
 // kept is what stands at the hub, and what is to.
@@ -79,7 +79,10 @@ func (p *Pager) tell(ctx context.Context, k kept) {
 			return
 		case <-p.wake:
 		}
-		s := p.latest()
+		s, ok := p.latest()
+		if !ok {
+			continue
+		}
 		if lost := k.enter(&s); lost > 0 {
 			p.log.Error("changes of alerts given up: too many wait to be announced", "lost", lost, "most", maxUntold)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,6 +19,8 @@ const RunHeader = "Lastmile-Run"
 const (
 	clocksApart = time.Hour // by so much the server's clock may be behind the one that named a slot
 	batchSize   = 256
+	idle        = 30 * time.Second // after which the server forgets a consumer that nobody reads
+	deleteTime  = 2 * time.Second
 )
 
 // Find returns the results of a run that are in a stream, in the order in which they were stored: none, one, or one for each time that it was
@@ -54,28 +57,31 @@ func Find(ctx context.Context, js jetstream.JetStream, in string, id runs.ID) ([
 }
 
 // find lists where the results of a run stand.
-func find(ctx context.Context, stream jetstream.Stream, id runs.ID, subject string, since time.Time) ([]uint64, error) {
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{subject}, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since, HeadersOnly: true,
+func find(ctx context.Context, stream jetstream.Stream, id runs.ID, subject string, since time.Time) (found []uint64, err error) {
+	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		FilterSubject: subject, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since, HeadersOnly: true,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: idle,
 	})
 	if err != nil {
 		return nil, err
 	}
-	info, err := consumer.Info(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found []uint64
-	for left := info.NumPending; left > 0; {
-		batch, err := consumer.Fetch(int(min(left, batchSize)), jetstream.FetchContext(ctx))
+	defer func() { // whoever asks again and again must not leave one behind each time
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTime)
+		defer cancel()
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // or else it goes by itself
+	}()
+	for count, all := uint64(0), consumer.CachedInfo().NumPending; count < all; {
+		batch, err := consumer.Fetch(int(min(all-count, batchSize)), jetstream.FetchContext(ctx))
 		if err != nil {
 			return nil, err
 		}
 		for msg := range batch.Messages() {
-			left--
 			meta, err := msg.Metadata()
 			if err != nil {
 				return nil, err
+			}
+			if count++; meta.Sequence.Consumer != count { // one was lost on its way
+				return nil, fmt.Errorf("got message %d of the consumer, want %d", meta.Sequence.Consumer, count)
 			}
 			if msg.Headers().Get(RunHeader) == string(id) {
 				found = append(found, meta.Sequence.Stream)

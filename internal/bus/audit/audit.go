@@ -160,7 +160,7 @@ func (t *Trail) Append(ctx context.Context, e Entry) error {
 		case err == nil:
 			return nil
 		case errors.Is(err, jetstream.ErrNoStreamResponse):
-			return t.fault(what, fmt.Errorf("got no stream %s at the hub, which its coordinator makes when it starts: %w", Stream, err))
+			return t.fault(what, fmt.Errorf("got no stream %s at the hub, which its coordinator makes when it starts, if there is room for it: %w", Stream, err))
 		case errors.As(err, &api) && api.Code != 503, errors.Is(err, nats.ErrConnectionClosed):
 			return t.fault(what, err)
 		}
@@ -175,7 +175,9 @@ func (t *Trail) Append(ctx context.Context, e Entry) error {
 // Read returns the last entries, oldest first, limit of them at most, that were stored since a time; and how many messages among them are no entries.
 func (t *Trail) Read(ctx context.Context, since time.Time, limit int) (found []Record, unusable int, err error) {
 	const what = "read audit trail"
-	consumer, err := t.js.OrderedConsumer(ctx, Stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since})
+	consumer, err := t.js.OrderedConsumer(ctx, Stream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since, MaxResetAttempts: 1, // else a fetch from a hub that has gone outlives ctx
+	})
 	if err != nil {
 		return nil, 0, t.fault(what, err)
 	}

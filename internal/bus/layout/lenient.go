@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,6 +14,7 @@ import (
 const (
 	noDisk   = 10047
 	noMemory = 10028
+	noPeers  = 10005
 )
 
 // Lenient returns a JetStream that leaves a stream or a bucket as it is where the server refuses to update it for want of room, and what is there is large
@@ -58,6 +60,52 @@ func (l *lenient) CreateOrUpdateKeyValue(ctx context.Context, c jetstream.KeyVal
 	return bucket, nil
 }
 
+// leastBytes is of what size a stream is still worth having.
+const leastBytes = 1 << 20
+
+// Modest returns a JetStream that makes a stream smaller where the server has no room for all that is wanted, leaves one that is there as it is where it
+// cannot be updated for want of room, and does without where there is room for none. It is for what a hub that is full did not need yesterday: coordinators
+// start on it all the same.
+func Modest(log *slog.Logger, js jetstream.JetStream) jetstream.JetStream {
+	return &modest{JetStream: js, log: log}
+}
+
+type modest struct {
+	jetstream.JetStream
+	log *slog.Logger
+}
+
+// CreateOrUpdateStream implements jetstream.JetStream. Where there is no room at all it returns neither a stream nor an error.
+func (m *modest) CreateOrUpdateStream(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	want := c.MaxBytes
+	stream, err := m.JetStream.CreateOrUpdateStream(ctx, c)
+	if !crowded(err) {
+		return stream, err
+	}
+	for full := err; ; {
+		stream, lookErr := m.JetStream.Stream(ctx, c.Name)
+		if lookErr == nil { // also one that another coordinator has just made
+			m.log.Warn("bus server has too little room to update a stream, which stays as it is: make room on its disk, and restart it", "stream", c.Name, "err", full)
+			return stream, nil
+		}
+		if !errors.Is(lookErr, jetstream.ErrStreamNotFound) {
+			return nil, lookErr
+		}
+		if c.MaxBytes /= 2; c.MaxBytes < leastBytes {
+			m.log.Error("bus server has no room for a stream, going on without it: make room on its disk, or allow the results of each region less, and restart it",
+				"stream", c.Name, "want_mib", want>>20, "err", full)
+			return nil, nil
+		}
+		if stream, err = m.JetStream.CreateOrUpdateStream(ctx, c); err == nil {
+			m.log.Warn("bus server has little room, and keeps less of a stream: make room on its disk, and restart it", "stream", c.Name, "mib", c.MaxBytes>>20, "want_mib", want>>20)
+			return stream, nil
+		}
+		if !crowded(err) {
+			return nil, err
+		}
+	}
+}
+
 func (l *lenient) asItIs(what, name string, err error) {
 	l.log.Warn("bus server has too little room to update what it keeps, which stays as it is: make room on its disk, and restart it", what, name, "err", err)
 }
@@ -65,6 +113,12 @@ func (l *lenient) asItIs(what, name string, err error) {
 func lacksRoom(err error) bool {
 	var api *jetstream.APIError
 	return errors.As(err, &api) && (api.ErrorCode == noDisk || api.ErrorCode == noMemory)
+}
+
+// crowded is lacksRoom, and what the servers of a cluster say where each has less room than is wanted.
+func crowded(err error) bool {
+	var api *jetstream.APIError
+	return lacksRoom(err) || errors.As(err, &api) && api.ErrorCode == noPeers && strings.Contains(api.Description, "insufficient storage")
 }
 
 func explained(bytes int64, err error) error {

@@ -46,7 +46,8 @@ func (t *Track) burns(u *Unit, r *rule, minute int64) (p Proof, holds bool) {
 		all, allShort = t.events.Sum(long), t.events.Sum(short)
 		p.all = all
 	} else {
-		all, allShort = r.plannedLong-u.skipped.Sum(long), r.plannedShort-u.skipped.Sum(short)
+		owed := func(planned int64, s tally.Span) int64 { return planned - u.skipped.Sum(s) - t.idle.Sum(s) }
+		all, allShort = owed(r.plannedLong, long), owed(r.plannedShort, short)
 	}
 	if last == 0 {
 		return p, false
@@ -68,17 +69,30 @@ func (t *Track) burns(u *Unit, r *rule, minute int64) (p Proof, holds bool) {
 	return p, p.slices >= fewestSlices && spread <= enoughSpread
 }
 
+// burstMinutes is how long a burst of failures lasts at most: what lies that close together is one event. What fails for longer is for rule S1 to say.
+const burstMinutes = 3
+
 // spread is how many slices of the long window are hit, and how likely that is by chance, as a decimal logarithm. Slices last five minutes, of
-// windows beyond six hours an hour.
+// windows beyond six hours an hour. A burst is one hit also where it lies across two slices: a slice of five minutes that is hit takes in the next one,
+// and, where the minutes are known and one bad run makes a hit, there are no more hits than bursts.
 func (t *Track) spread(u *Unit, r *rule, minute, measured int64, p0 slo.Ratio) (hit int64, log10 float64) {
 	level := max(tally.For(r.long), tally.Five)
 	slices := r.long / level.Minutes()
 	count, q := slo.SliceTest((measured+slices-1)/slices, p0)
 	span := u.head.Window(minute, r.long, level)
-	if t.Objective.events() {
-		hit = tally.HitShares(t.events, t.badEvents, t.ran, span, count)
+	events := t.Objective.events()
+	byMinute := !events && count == 1 && tally.For(r.long) == tally.Minute
+	reach := int16(1)
+	if level == tally.Five && !byMinute {
+		reach = 2
+	}
+	if events {
+		hit = tally.HitShares(t.events, t.badEvents, t.ran, span, count, reach)
 	} else {
-		hit = t.lost.AtLeast(span, count)
+		hit = t.lost.Bursts(span, count, reach)
+	}
+	if byMinute {
+		hit = min(hit, t.lost.Bursts(u.head.Window(minute, r.long, tally.Minute), 1, burstMinutes))
 	}
 	return hit, slo.Spread(hit, slices, q).Log10()
 }

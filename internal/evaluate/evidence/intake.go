@@ -9,6 +9,7 @@ import (
 
 	"lastmile/internal/evaluate/tally"
 	"lastmile/internal/runs"
+	"lastmile/internal/runs/sli"
 	"lastmile/internal/scenario"
 	"lastmile/internal/slo"
 )
@@ -144,6 +145,9 @@ func (u *Unit) confirmed(n *Network, r *runs.Result, slot int64, at time.Time) N
 	if _, news := n.Recent.Enter(tally.Run{Slot: uint32(slot), Kind: kind, Confirm: true}); !news {
 		return Nothing
 	}
+	for i := range u.Tracks {
+		u.Tracks[i].again(u.Plan, r)
+	}
 	if kind == tally.Good {
 		return Fine
 	}
@@ -157,38 +161,27 @@ func (u *Unit) confirmed(n *Network, r *runs.Result, slot int64, at time.Time) N
 
 // enter counts a measured run for the objective, and reports whether it spends budget.
 func (t *Track) enter(u *Unit, r *runs.Result, place tally.Place) (lost bool) {
+	o := t.Objective
+	if o.events() {
+		return t.happened(u, r, place)
+	}
 	var why *runs.Cause
-	switch o := t.Objective; o.sli {
-	case scenario.SLIAvailability:
-		lost = r.State == runs.StateFailed
-	case scenario.SLILatency:
-		took, told := o.took(r)
-		if !told {
-			tally.Add(&t.left, place, 1)
-			return false
+	switch n := sli.Counts(&o.SLO, r); {
+	case n.Skipped > 0: // it was not to run what the objective is about
+		tally.Add(&t.idle, place, 1)
+		fallthrough
+	case n.Invalid > 0:
+		tally.Add(&t.left, place, 1)
+		return false
+	case n.Slow > 0:
+		ms, _, _ := sli.Took(&o.SLO, r)
+		took := time.Duration(ms * float64(time.Millisecond)).Round(time.Millisecond)
+		lost, why = true, &runs.Cause{Class: runs.ClassBudget, Step: o.Step, Detail: fmt.Sprintf("took %v, want at most %v", took, o.Threshold.D())}
+	case n.Bad > 0:
+		lost = true
+		if r.State != runs.StateFailed { // an optional step did
+			_, _, why = sli.Took(&o.SLO, r)
 		}
-		lost = r.State == runs.StateFailed || took > o.Threshold.D()
-		if lost && r.State != runs.StateFailed {
-			why = &runs.Cause{Class: runs.ClassBudget, Step: o.Step, Detail: fmt.Sprintf("took %v, want at most %v", took.Round(time.Millisecond), o.Threshold.D())}
-		}
-	default:
-		all, bad := o.count(u.Plan, r)
-		if all == 0 {
-			return false
-		}
-		tally.Add(&t.events, place, all)
-		tally.Add(&t.ran, place, 1)
-		if bad > 0 {
-			tally.Add(&t.badEvents, place, bad)
-		}
-		lost = bad > 0
-		if good := float64(bad) <= float64(all)*float64(o.budget); good || !lost {
-			t.Streak = min(t.Streak+1, 1000)
-			return lost
-		}
-		t.Streak = 0
-		t.fails(u.Plan, failureOf(r, &runs.Cause{Class: runs.ClassBudget, Detail: fmt.Sprintf("%s: %d of %d", o.badEvents(), bad, all)}))
-		return true
 	}
 	if !lost {
 		t.Streak = min(t.Streak+1, 1000)
@@ -200,54 +193,50 @@ func (t *Track) enter(u *Unit, r *runs.Result, place tally.Place) (lost bool) {
 	return true
 }
 
-// took is how long what a latency objective is about took; told=false where the run does not say. That of a failed run means nothing.
-func (o *Objective) took(r *runs.Result) (took time.Duration, told bool) {
-	switch {
-	case len(r.Tainted) > 0:
-		return 0, false
-	case r.State == runs.StateFailed:
-		return 0, true
-	case o.Step == "":
-		return r.Duration(), true
+// again enters a confirmation: it is in no count, and tells as well as a run of the schedule whether what was bad is so still.
+func (t *Track) again(p *Plan, r *runs.Result) {
+	n := sli.Counts(&t.Objective.SLO, r)
+	if t.Objective.events() {
+		n = t.Objective.happened(p, r)
 	}
-	for i := range r.Steps {
-		if s := &r.Steps[i]; s.ID == o.Step && s.State != runs.StepSkipped {
-			return time.Duration(s.DurationMS * float64(time.Millisecond)), true
-		}
+	switch all, bad := n.Measured(), n.Lost(); {
+	case all == 0:
+	case float64(bad) <= float64(all)*float64(t.Objective.budget):
+		t.Streak = min(t.Streak+1, 1000)
+	default:
+		t.Streak = 0
 	}
-	return 0, false
 }
 
-// count is how many events a run had for an objective that counts them, and how many of them were bad. It is as the ledger counts them.
-func (o *Objective) count(p *Plan, r *runs.Result) (all, bad int) {
-	if o.sli == scenario.SLIFreshness {
-		rep := r.Replication
-		if rep == nil || !rep.Lost && (rep.LagMS == nil || len(r.Tainted) > 0) || p.Scenario.Replication == nil {
-			return 0, 0
-		}
-		if rep.Lost || rep.LagMS == nil || *rep.LagMS > float64(p.Scenario.Replication.VisibleWithin.D())/float64(time.Millisecond) {
-			bad = 1
-		}
-		return 1, bad
+// happened is the events of a measured run.
+func (o *Objective) happened(p *Plan, r *runs.Result) slo.Counts {
+	var within time.Duration
+	if p.Scenario.Replication != nil {
+		within = p.Scenario.Replication.VisibleWithin.D()
 	}
-	expected := p.Scenario.ExpectedRegion(r.Region)
-	for i := range r.Requests {
-		q := &r.Requests[i]
-		switch {
-		case q.Again:
-		case o.sli == scenario.SLIRouting && q.ServedRegion != "":
-			all++
-			if q.ServedRegion != expected {
-				bad++
-			}
-		case o.sli == scenario.SLICacheHit && q.BrowserCache == "" && q.Status != 0 && q.Cache.State.Counts() && (o.Match == "" || scenario.Glob(o.Match, q.URL)):
-			all++
-			if !q.Cache.State.Hit() {
-				bad++
-			}
-		}
+	return sli.Events(&o.SLO, r, p.Scenario.ExpectedRegion(r.Region), within)
+}
+
+// happened counts the events of a measured run.
+func (t *Track) happened(u *Unit, r *runs.Result, place tally.Place) (lost bool) {
+	o := t.Objective
+	n := o.happened(u.Plan, r)
+	all, bad := int(n.Measured()), int(n.Lost())
+	if all == 0 {
+		return false
 	}
-	return all, bad
+	tally.Add(&t.events, place, all)
+	tally.Add(&t.ran, place, 1)
+	if bad > 0 {
+		tally.Add(&t.badEvents, place, bad)
+	}
+	if float64(bad) <= float64(all)*float64(o.budget) {
+		t.Streak = min(t.Streak+1, 1000)
+		return bad > 0
+	}
+	t.Streak = 0
+	t.fails(u.Plan, failureOf(r, &runs.Cause{Class: runs.ClassBudget, Detail: fmt.Sprintf("%s: %d of %d", o.badEvents(), bad, all)}))
+	return true
 }
 
 // badEvents says in words what a bad event of the objective is.
@@ -335,6 +324,7 @@ func (u *Unit) advance(minute int64) {
 		t := &u.Tracks[i]
 		t.lost.Clear(&stale)
 		t.left.Clear(&stale)
+		t.idle.Clear(&stale)
 		t.events.Clear(&stale)
 		t.badEvents.Clear(&stale)
 		t.ran.Clear(&stale)

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"slices"
 	"time"
 
 	"lastmile/internal/evaluate/tally"
@@ -13,6 +14,22 @@ func (u *Unit) Coverage(now time.Time) (measured, due int64) {
 	measured = u.measured.Sum(span)
 	return measured, measured + u.unmeasured.Sum(span)
 }
+
+// Unknown reports whether nothing has come of any slot of late, not even that it was skipped.
+func (u *Unit) Unknown(now time.Time) bool {
+	_, due := u.Coverage(now)
+	return due == 0 && u.skipped.Sum(u.head.Window(now.Unix()/60, u.Plan.Cover, tally.For(u.Plan.Cover))) == 0
+}
+
+// Unmeasured reports whether of the newest slots of a network most were not measured, and the newest of all not either; those before since are left out.
+func (u *Unit) Unmeasured(since int64) bool {
+	return slices.ContainsFunc(u.Networks, func(n Network) bool {
+		return n.Recent.Unmeasured(NewestSlots, since) >= unmeasuredOf && n.Recent.Unmeasured(1, since) > 0
+	})
+}
+
+// A network of whose newest slots so many are unmeasured is not measured.
+const NewestSlots, unmeasuredOf = 3, 2
 
 // Recovered reports whether each network that failed since a slot has had so many good runs after its last failure.
 func (u *Unit) Recovered(runs int, since int64) bool {

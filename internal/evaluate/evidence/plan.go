@@ -90,6 +90,16 @@ func (p *Plan) rule(r slo.BurnRule) rule {
 	return out
 }
 
+// Spare is the next second after a time that is no slot of a combination, so that a run then is none of the schedule; of a schedule of each second there is
+// none.
+func (p *Plan) Spare(c scenario.Combination, after time.Time) time.Time {
+	at, timetable := after.Truncate(time.Second).Add(time.Second), p.Scenario.Timetable()
+	for timetable.Next(c, at.Add(-time.Second)).Equal(at) && p.Period > time.Second {
+		at = at.Add(time.Second)
+	}
+	return at
+}
+
 // events reports whether the objective counts events of runs, and not runs.
 func (o *Objective) events() bool {
 	return o.sli == scenario.SLICacheHit || o.sli == scenario.SLIRouting || o.sli == scenario.SLIFreshness

@@ -74,7 +74,7 @@ func (u *Unit) Append(out []byte) ([]byte, error) {
 	}
 	for i := range u.Tracks {
 		t := &u.Tracks[i]
-		out = t.ran.Append(t.badEvents.Append(t.events.Append(t.left.Append(t.lost.Append(out)))))
+		out = t.ran.Append(t.badEvents.Append(t.events.Append(t.idle.Append(t.left.Append(t.lost.Append(out))))))
 	}
 	return out, nil
 }
@@ -113,7 +113,7 @@ func Load(body []byte) (u Unit, err error) {
 		if t.baseBad < 0 || t.baseAll < t.baseBad {
 			return u, fmt.Errorf("read unit: got %v of %v runs to learn from, want no more bad ones than runs", t.baseBad, t.baseAll)
 		}
-		err = errors.Join(err, readAll(&rest, reader(&t.lost), reader(&t.left), reader(&t.events), reader(&t.badEvents), reader(&t.ran)))
+		err = errors.Join(err, readAll(&rest, reader(&t.lost), reader(&t.left), reader(&t.idle), reader(&t.events), reader(&t.badEvents), reader(&t.ran)))
 	}
 	if err == nil && len(rest) > 0 {
 		err = fmt.Errorf("read unit: got %d bytes more, want an end", len(rest))

@@ -38,6 +38,7 @@ type Track struct {
 	Failed    *Failed  // nil = nothing ever did
 	lost      *counter // runs
 	left      *counter // measured runs that say nothing here
+	idle      *counter // of those, the ones in which the step that the objective is about was not to run: nobody owes them
 	events    *wide
 	badEvents *wide
 	ran       *counter // runs with events

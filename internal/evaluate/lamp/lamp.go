@@ -1,4 +1,5 @@
 // Package lamp is one alert: when it begins, when it ends, and that it is kept open where it comes and goes.
+// A Standing is all of them that a scenario has in a region, or everywhere, and how it came to them.
 package lamp
 
 import (
@@ -26,6 +27,7 @@ type Lamp struct {
 const (
 	flapTurns = 4
 	FlapTime  = time.Hour
+	mostTurns = 4 * flapTurns // that are kept: what comes and goes all the time says no more by each
 )
 
 // Light begins the alert, or keeps it from ending.
@@ -48,6 +50,7 @@ func (l *Lamp) Light(now time.Time, severity slo.Severity) {
 // turn notes that it began or ended.
 func (l *Lamp) turn(now time.Time) {
 	l.Turns = append(slices.DeleteFunc(l.Turns, func(at time.Time) bool { return now.Sub(at) >= FlapTime }), now)
+	l.Turns = slices.Delete(l.Turns, 0, max(0, len(l.Turns)-mostTurns))
 }
 
 // Release ends the alert, unless it comes and goes: then it stays until it has rested. It is to be called until it has ended.
@@ -76,6 +79,21 @@ func (l *Lamp) Release(now time.Time) (ended bool) {
 // End ends the alert at once.
 func (l *Lamp) End(now time.Time) {
 	l.Alert.EndsAt, l.Off, l.news = now, false, true
+}
+
+// Thin is the lamp without what an alert that is active says of itself anew, where all is set likewise one that has ended; defined: nor what its
+// scenario says of it.
+func (l *Lamp) Thin(defined, all bool) *Lamp {
+	out := new(*l)
+	if l.Alert.Active() || all {
+		out.Told = time.Time{}
+		w := &l.Alert.Why
+		out.Alert.Why = runs.Why{Rule: w.Rule, Bad: w.Bad, Of: w.Of, Over: w.Over, Expected: w.Expected, Log10P: w.Log10P, Slices: w.Slices}
+	}
+	if defined {
+		out.Alert.Team, out.Alert.Runbook, out.Alert.Labels = "", "", nil
+	}
+	return out
 }
 
 // Copy returns the alert, for somebody else to keep.

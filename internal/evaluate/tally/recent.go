@@ -102,9 +102,9 @@ func (r *Recent) Last(n int, since int64) (bad, of int) {
 	return bad, of
 }
 
-// Unmeasured counts those among the last n scheduled runs, skipped ones left out, that were not measured.
-func (r *Recent) Unmeasured(n int) (count int) {
-	for i := int(r.n) - 1; i >= 0 && n > 0; i-- {
+// Unmeasured counts those among the last n scheduled runs since a slot, skipped ones left out, that were not measured.
+func (r *Recent) Unmeasured(n int, since int64) (count int) {
+	for i := int(r.n) - 1; i >= 0 && n > 0 && int64(r.slots[i]) >= since; i-- {
 		if k := r.kinds[i]; !k.confirm() && k.kind() != Skipped {
 			n--
 			if k.kind() == Unmeasured {

@@ -187,15 +187,24 @@ func (c *Counter[T]) Sum(s Span) (total int64) {
 	return total
 }
 
-// AtLeast is the number of cells of a span with a count of n or more.
-func (c *Counter[T]) AtLeast(s Span, n int64) (hit int64) {
+// Bursts is how often a cell of a span has a count of n or more, where such a cell and those that follow it, reach in all, are one burst: with a reach of
+// 1 the number of such cells.
+func (c *Counter[T]) Bursts(s Span, n int64, reach int16) (hit int64) {
 	if c == nil {
 		return 0
 	}
-	for _, part := range [2][]T{c.cells[s.from:s.to], c.cells[s.from2:s.to2]} {
-		for _, v := range part {
-			if int64(v) >= n {
-				hit++
+	return s.bursts(reach, func(cell int16) bool { return int64(c.cells[cell]) >= n })
+}
+
+// bursts counts the cells that are hit, each with those that it takes in.
+func (s Span) bursts(reach int16, isHit func(cell int16) bool) (hit int64) {
+	taken := int16(0) // cells that the burst under way takes in still
+	for _, part := range [2][2]int16{{s.from, s.to}, {s.from2, s.to2}} {
+		for cell := part[0]; cell < part[1]; cell++ {
+			if taken > 0 {
+				taken--
+			} else if isHit(cell) {
+				hit, taken = hit+1, reach-1
 			}
 		}
 	}
@@ -257,17 +266,13 @@ func Read[T Count](c **Counter[T], in []byte) (rest []byte, err error) {
 	return rest, nil
 }
 
-// HitShares is the number of cells of a span in which the share of lost events, in whole runs, is n runs or more.
-func HitShares(events, lost *Counter[uint32], ran *Counter[uint16], s Span, n int64) (hit int64) {
+// HitShares is the same for cells in which the share of lost events, in whole runs, is n runs or more.
+func HitShares(events, lost *Counter[uint32], ran *Counter[uint16], s Span, n int64, reach int16) (hit int64) {
 	if events == nil || lost == nil || ran == nil {
 		return 0
 	}
-	for _, part := range [2][2]int16{{s.from, s.to}, {s.from2, s.to2}} {
-		for i := part[0]; i < part[1]; i++ {
-			if all := int64(events.cells[i]); all > 0 && int64(lost.cells[i])*int64(ran.cells[i]) >= n*all {
-				hit++
-			}
-		}
-	}
-	return hit
+	return s.bursts(reach, func(cell int16) bool {
+		all := int64(events.cells[cell])
+		return all > 0 && int64(lost.cells[cell])*int64(ran.cells[cell]) >= n*all
+	})
 }

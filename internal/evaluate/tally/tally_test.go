@@ -48,7 +48,7 @@ func TestCounterAgainstAList(t *testing.T) {
 					}
 				}
 				span := head.Window(now, window, level)
-				if got, hits := c.Sum(span), c.AtLeast(span, 2); got != want || hits != hit {
+				if got, hits := c.Sum(span), c.Bursts(span, 2, 1); got != want || hits != hit {
 					t.Fatalf("window %d at %d after the newest: got %d and %d cells of two, want %d and %d", window, now-minute, got, hits, want, hit)
 				}
 			}
@@ -155,4 +155,27 @@ func FuzzRead(f *testing.F) {
 			r.Enter(Run{Slot: 7, Kind: Good})
 		}
 	})
+}
+
+// A burst is what a cell that is hit takes in, also across the seam of the ring.
+func TestBursts(t *testing.T) {
+	for _, first := range []int64{29_000_000, 29_000_000 + minutes - 3} {
+		var head Head
+		head.Advance(first - minutes)
+		var c *Counter[uint16]
+		for m := range int64(20) {
+			if stale, ok := head.Advance(first + m); ok {
+				c.Clear(&stale)
+			}
+			if m == 1 || m == 3 || m == 4 || m == 9 || m == 10 {
+				Add(&c, head.Place(first+m), 1)
+			}
+		}
+		span := head.Window(first+19, minutes, Minute)
+		for reach, want := range map[int16]int64{1: 5, 2: 3, 3: 3, 4: 2, 9: 2, 10: 1} {
+			if got := c.Bursts(span, 1, reach); got != want {
+				t.Errorf("reach %d from %d on: got %d bursts, want %d", reach, first, got, want)
+			}
+		}
+	}
 }

@@ -6,7 +6,7 @@ func sloMetrics() []Metric {
 		{"lastmile_slo_info", "gauge", "slo scenario sli period", "Always 1; names what the objective counts, and the period of its budget: a rolling window, week or month."},
 		{"lastmile_slo_objective_ratio", "gauge", "slo scenario scope region", "Share of slots, or of events, that must be good."},
 		{"lastmile_slo_error_budget_remaining_ratio", "gauge", "slo scenario scope region",
-			"Share of the period's error budget that is left, counted on the slots of the schedule, or on events where nothing plans them: 1 = all of it, below 0 = overspent. Late data is in it."},
+			"Share of the period's error budget that is left, counted on the slots that the schedule has in all of it, or on the events that these have at the rate so far: 1 = all of it, below 0 = overspent. Late data is in it."},
 		{"lastmile_slo_sli_ratio", "gauge", "slo scenario scope region window",
 			"Share of good ones among what was measured, first attempts only; absent where nothing was. The window objective is the whole period of the budget."},
 		{"lastmile_slo_sli_lower_ratio", "gauge", "slo scenario scope region window",

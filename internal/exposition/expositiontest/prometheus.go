@@ -32,9 +32,12 @@ func StartPrometheus(t testing.TB, opts Options) *Prometheus {
 	if err := os.WriteFile(config, []byte(configuration(t, opts)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &Prometheus{&Store{start(t, "prometheus", exec.Command(Program(t, "prometheus"),
-		"--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0",
-		"--rules.alert.resend-delay=1s"))}} // what fires before it knows the Alertmanager is lost until it is sent again
+	path := Program(t, "prometheus")
+	return &Prometheus{&Store{start(t, "prometheus", func(listen string) *exec.Cmd {
+		return exec.Command(path,
+			"--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+listen,
+			"--rules.alert.resend-delay=1s") // what fires before it knows the Alertmanager is lost until it is sent again
+	})}}
 }
 
 // configuration is Prometheus' configuration file.

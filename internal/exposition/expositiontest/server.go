@@ -24,17 +24,45 @@ const (
 	pollEvery  = 200 * time.Millisecond
 )
 
-// server is a program with the API of Prometheus or of Alertmanager that answers on a free port of 127.0.0.1.
+// server is a program with the API of Prometheus or of Alertmanager that answers on a port of 127.0.0.1, which it keeps when it is started again.
 type server struct {
-	URL    string // without a slash at the end
-	name   string
-	client *http.Client
-	logs   *tail
+	URL     string // without a slash at the end
+	name    string
+	command func(listen string) *exec.Cmd // has the program listen on an address
+	client  *http.Client
+	logs    *tail
+	process *process
 }
 
-// start starts the command, which listens on a port of its own choice, and waits until it is ready. It is gone when the test has ended.
-func start(t testing.TB, name string, cmd *exec.Cmd) *server {
+// process is the program as it was started last.
+type process struct {
+	cmd  *exec.Cmd
+	read chan struct{} // closed when its log has ended
+}
+
+// start starts a program on a free port, and waits until it is ready. It is gone when the test has ended.
+func start(t testing.TB, name string, command func(listen string) *exec.Cmd) *server {
 	t.Helper()
+	s := &server{name: name, command: command, client: &http.Client{Timeout: 5 * time.Second}, logs: &tail{}}
+	t.Cleanup(func() {
+		s.kill(t)
+		s.client.CloseIdleConnections()
+	})
+	s.run(t, "127.0.0.1:0")
+	return s
+}
+
+// Restart kills the program, which has no time to keep anything, starts it on the same address and with the same data, and waits until it is ready.
+func (s *server) Restart(t testing.TB) {
+	t.Helper()
+	s.kill(t)
+	s.run(t, strings.TrimPrefix(s.URL, "http://"))
+}
+
+// run starts the program, and waits until it is ready.
+func (s *server) run(t testing.TB, listen string) {
+	t.Helper()
+	cmd := s.command(listen)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -42,24 +70,16 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *server {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", cmd.Path, err)
 	}
-	s := &server{name: name, client: &http.Client{Timeout: 5 * time.Second}, logs: &tail{}}
-	read := make(chan struct{})
+	p := &process{cmd: cmd, read: make(chan struct{})}
+	s.process = p
 	go func() {
-		defer close(read)
+		defer close(p.read)
 		s.logs.follow(stderr)
 	}()
-	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
-			t.Errorf("kill %s: %v", name, err)
-		}
-		<-read
-		_ = cmd.Wait() // always "signal: killed"
-		s.client.CloseIdleConnections()
-	})
 	s.eventually(t, startLimit, "address", func() error {
 		select {
-		case <-read:
-			t.Fatalf("start %s: it ended early; its log:\n%s", name, s.logs)
+		case <-p.read:
+			t.Fatalf("start %s: it ended early; its log:\n%s", s.name, s.logs)
 		default:
 		}
 		address, err := listening(cmd.Process.Pid)
@@ -70,7 +90,21 @@ func start(t testing.TB, name string, cmd *exec.Cmd) *server {
 		_, err := s.get("/-/ready")
 		return err
 	})
-	return s
+}
+
+// kill ends the program at once, where it runs.
+func (s *server) kill(t testing.TB) {
+	t.Helper()
+	p := s.process
+	if p == nil {
+		return
+	}
+	s.process = nil
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Errorf("kill %s: %v", s.name, err)
+	}
+	<-p.read
+	_ = p.cmd.Wait() // always "signal: killed"
 }
 
 // listening returns the address of 127.0.0.1 on which a process listens, as the kernel has it: VictoriaMetrics does not log the port that

@@ -117,3 +117,8 @@ func (s *Store) query(path string) ([]Sample, error) {
 	}
 	return samples, nil
 }
+
+// Now asks for the value of an expression at this moment, once.
+func (s *Store) Now(expr string) ([]Sample, error) {
+	return s.query("/api/v1/query?query=" + url.QueryEscape(expr))
+}

@@ -19,8 +19,11 @@ func StartVictoriaMetrics(t testing.TB, opts Options) *VictoriaMetrics {
 	if err := os.WriteFile(config, []byte(configuration(t, Options{Targets: opts.Targets, Job: opts.Job})), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &VictoriaMetrics{&Store{start(t, "victoria-metrics", exec.Command(program(t, "victoria-metrics", "victoria-metrics"),
-		"-promscrape.config="+config, "-storageDataPath="+filepath.Join(dir, "data"), "-httpListenAddr=127.0.0.1:0",
-		"-search.latencyOffset=0s", // else it would answer as of half a minute ago
-		"-memory.allowedBytes=64MiB", "-loggerLevel=WARN"))}}
+	path := program(t, "victoria-metrics", "victoria-metrics")
+	return &VictoriaMetrics{&Store{start(t, "victoria-metrics", func(listen string) *exec.Cmd {
+		return exec.Command(path,
+			"-promscrape.config="+config, "-storageDataPath="+filepath.Join(dir, "data"), "-httpListenAddr="+listen,
+			"-search.latencyOffset=0s", // else it would answer as of half a minute ago
+			"-memory.allowedBytes=64MiB", "-loggerLevel=WARN")
+	})}}
 }

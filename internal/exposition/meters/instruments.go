@@ -151,31 +151,42 @@ func (in *instruments) observe(r *runs.Result, now time.Time) {
 		in.request(&r.Requests[i], timed)
 	}
 	for i := range r.Steps {
-		in.observeStep(&r.Steps[i], r.Slot, now, timed)
+		in.observeStep(&r.Steps[i], timed)
 	}
+	in.remember(r, now)
 }
 
-// observeStep takes up what became of a step.
-func (in *instruments) observeStep(one *runs.Step, slot, now time.Time, timed bool) {
+// observeStep counts what became of a step.
+func (in *instruments) observeStep(one *runs.Step, timed bool) {
 	s := in.step(one.ID)
 	if s == nil {
 		s = in.step(other)
 	}
-	if s == nil {
+	switch {
+	case s == nil:
+	case one.State == runs.StepFailed:
+		s.failures.Inc()
+	case s.durations != nil && timed && took(one):
+		in.histograms.add(s.durations, one.DurationMS/1e3)
+	}
+}
+
+// remember keeps the durations of a result's steps among the recent ones.
+func (in *instruments) remember(r *runs.Result, now time.Time) {
+	if !r.State.Measured() || len(r.Tainted) > 0 {
 		return
 	}
-	switch one.State {
-	case runs.StepFailed:
-		s.failures.Inc()
-	case runs.StepPassed, runs.StepDegraded:
-		if !timed || s.id == other || !(one.DurationMS >= 0 && one.DurationMS < maxPhaseMS) {
-			return
-		}
-		s.recent.add(slot, now, one.DurationMS*1e3)
-		if s.durations != nil {
-			in.histograms.add(s.durations, one.DurationMS/1e3)
+	for i := range r.Steps {
+		one := &r.Steps[i]
+		if s := in.step(one.ID); s != nil && s.id != other && took(one) {
+			s.recent.add(r.Slot, now, one.DurationMS*1e3)
 		}
 	}
+}
+
+// took reports whether a step has a duration worth the name.
+func took(s *runs.Step) bool {
+	return (s.State == runs.StepPassed || s.State == runs.StepDegraded) && s.DurationMS >= 0 && s.DurationMS < maxPhaseMS
 }
 
 // request takes up a request that went over the network; timed says whether its times are to be trusted.

@@ -68,11 +68,7 @@ func (m *Meters) Observe(r *runs.Result) {
 	if r.Trigger == runs.TriggerConfirm {
 		return
 	}
-	in := m.combinations.get(combination)
-	if in == nil {
-		in = m.admit(combination, layoutOf(nil))
-	}
-	if in != nil {
+	if in := m.instruments(combination); in != nil {
 		m.vitals(in, r, now)
 		in.observe(r, now)
 	}
@@ -89,6 +85,29 @@ func (m *Meters) Observe(r *runs.Result) {
 			lags.histograms.add(lags.late, r.Load.LateMS/1000)
 		}
 	}
+}
+
+// Remember takes up a result that an earlier process has counted: it is among the recent ones, and in no counter. To count it again, after a restart without
+// a snapshot all that the hub keeps, would look like as many runs of now.
+func (m *Meters) Remember(r *runs.Result) {
+	if r.Trigger == runs.TriggerConfirm {
+		return
+	}
+	now := m.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if in := m.instruments(r.Combination()); in != nil {
+		m.vitals(in, r, now)
+		in.remember(r, now)
+	}
+}
+
+// instruments returns those of a combination, or nil where the limit does not allow new ones. The caller holds the lock.
+func (m *Meters) instruments(combination scenario.Combination) *instruments {
+	if in := m.combinations.get(combination); in != nil {
+		return in
+	}
+	return m.admit(combination, layoutOf(nil))
 }
 
 // DispatchLag takes up how long after its slot an assignment was on the bus. What is early counts as on time.

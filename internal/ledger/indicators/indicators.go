@@ -22,7 +22,7 @@ const maxSeries = 60
 //
 // The slots as they ended are kept once, for they are what availability counts. Of a latency objective it is only what differs from
 // them that is kept beside, and of one that counts events the events. A Book that is saved and read back counts on from what it had. An
-// objective is told of results from the day on which it was defined; of those before nobody kept how long they took.
+// objective is told of results from the day on which it was defined, or defined again; of those before nobody kept how long they took.
 type Book struct {
 	history slo.History // the first layer: slots as they ended
 	series  []series    // the layers behind it
@@ -33,13 +33,22 @@ type series struct {
 	name  string
 	sli   scenario.SLI
 	since int64 // the first minute that it is told of, since the Unix epoch; always = all
+	gone  int64 // the newest minute of the book when the objective was no longer defined; never = it is
 }
 
-const always = math.MinInt64
+const (
+	always = math.MinInt64
+	never  = math.MinInt64
+)
 
 // Define says what objectives there are. One that has become another kind under its old name begins anew; one with another threshold, step or
-// match counts on.
+// match counts on. So does one that was gone, unless there were slots meanwhile: nothing is known of these but how they ended, which is less than it asks.
 func (b *Book) Define(d *Definition) {
+	var newest int64
+	at, begun := b.history.Newest()
+	if begun {
+		newest = at.Unix() / 60
+	}
 	for i := range d.objectives {
 		o := &d.objectives[i]
 		if !o.layered() {
@@ -54,11 +63,22 @@ func (b *Book) Define(d *Definition) {
 			k = len(b.series) - 1
 		}
 		if s := &b.series[k]; s.name != o.slo.Name || s.sli != o.slo.SLI {
-			*s = series{name: o.slo.Name, sli: o.slo.SLI, since: always}
-			if newest, ok := b.history.Newest(); ok {
-				s.since = newest.Unix()/60 + 1
+			*s = series{name: o.slo.Name, sli: o.slo.SLI, since: always, gone: never}
+			if begun {
+				s.since = newest + 1
 			}
 			b.history.Drop(k + 1)
+		} else if s.gone != never {
+			if s.gone != newest {
+				s.since = newest + 1
+			}
+			s.gone = never
+		}
+	}
+	for k := range b.series {
+		s := &b.series[k]
+		if o := d.objective(s.name); s.gone == never && (o == nil || o.slo.SLI != s.sli) {
+			s.gone = newest
 		}
 	}
 }
@@ -108,6 +128,7 @@ func (b *Book) Save(e *codec.Encoder) error {
 		e.Text(s.name)
 		e.Text(string(s.sli))
 		e.Signed(s.since)
+		e.Signed(s.gone)
 	}
 	return b.saveHistory(e)
 }
@@ -125,14 +146,16 @@ func (b *Book) saveHistory(e *codec.Encoder) error {
 // Load reads what Save wrote into an empty book.
 func (b *Book) Load(d *codec.Decoder) {
 	for i := range d.Each {
-		s := series{name: d.Text(), sli: scenario.SLI(d.Text()), since: d.Signed()}
+		s := series{name: d.Text(), sli: scenario.SLI(d.Text()), since: d.Signed(), gone: d.Signed()}
 		if i >= maxSeries || slices.ContainsFunc(b.series, func(was series) bool { return was.name == s.name }) || !scenario.ValidName(s.name) {
 			d.Fail("read objectives: got %.100q after %d others, want labels, each once, %d at most", s.name, i, maxSeries)
 			return
 		}
-		if limit := int64(1) << 40; s.since != always && (s.since > limit || s.since < -limit) {
-			d.Fail("read objective %s: got minute %d, want -%d to %d", s.name, s.since, limit, limit)
-			return
+		for _, at := range []int64{s.since, s.gone} {
+			if limit := int64(1) << 40; at != always && (at > limit || at < -limit) {
+				d.Fail("read objective %s: got minute %d, want -%d to %d", s.name, at, limit, limit)
+				return
+			}
 		}
 		b.series = append(b.series, s)
 	}

@@ -96,10 +96,24 @@ func (d *Definition) Budget(b *Book, pending []int64, now time.Time) *runs.Budge
 		}
 		return &runs.Budget{
 			Objective: o.slo.Objective, Window: window, Planned: planned,
-			Remaining: slo.BudgetRemaining(counts.Lost(), planned-counts.Skipped, o.slo.Objective), Counts: counts,
+			Remaining: slo.BudgetRemaining(counts.Lost(), owed(planned, counts), o.slo.Objective), Counts: counts,
 		}
 	}
 	return nil
+}
+
+// owed is how many slots of a window somebody is owed a run of: what the schedule plans, or what there was in it by an earlier schedule where that is
+// more, less what was left out on purpose.
+func owed(planned int64, n slo.Counts) int64 { return max(planned, n.Planned()) - n.Skipped }
+
+// expected is how many events the whole of a window has, at the rate at which the measured runs so far had some. Were it only those so far, one bad one on
+// the first day of a month would spend the whole budget.
+func (n *sum) expected(planned int64) int64 {
+	all := n.whole.Measured()
+	if n.slots.Measured() <= 0 {
+		return all
+	}
+	return max(all, int64(float64(n.told)*float64(owed(planned, n.slots))/float64(n.slots.Measured())))
 }
 
 // plannedFor is how many slots the schedule plans for one combination in the whole window of an objective.
@@ -130,6 +144,8 @@ type Sums struct {
 // sum is that of one objective: over its own window, and over those of burn rates.
 type sum struct {
 	whole   slo.Counts
+	told    int64      // where whole counts events, those of them that are of slots ...
+	slots   slo.Counts // ... that the objective was told of
 	windows []slo.Counts
 }
 
@@ -162,7 +178,7 @@ func (s *Sums) Add(b *Book, pending []int64) {
 		if layer == 0 && o.layered() {
 			continue
 		}
-		if from := o.start(s.now); !o.events() && !from.Equal(begin) {
+		if from := o.start(s.now); !from.Equal(begin) {
 			whole, begin = b.slots(from, s.now, pending), from
 		}
 		n := whole
@@ -170,6 +186,10 @@ func (s *Sums) Add(b *Book, pending []int64) {
 			n = o.layerOver(b, layer, o.start(s.now), s.now, pending, whole)
 		}
 		to.whole = to.whole.Add(n)
+		if o.events() {
+			told, slots := o.told(b, layer, begin, s.now, pending, n, whole)
+			to.told, to.slots = to.told+told, to.slots.Add(slots)
+		}
 		for k, from := range s.starts {
 			n := s.base[k]
 			if layer > 0 {
@@ -187,12 +207,30 @@ func (b *Book) slots(from, now time.Time, pending []int64) slo.Counts {
 	return n
 }
 
+// told returns how many events there were in a combination from a time up to now, and how its slots ended, both as of when the objective was first told of
+// them. Since that time they are all, n and base.
+func (o *objective) told(b *Book, layer int, from, now time.Time, pending []int64, n, base slo.Counts) (int64, slo.Counts) {
+	since := b.since(layer)
+	if !since.After(from) {
+		return n.Measured(), base
+	}
+	own, _ := b.history.SumOf(layer, since, endOf(now))
+	return own.Measured(), b.slots(since, now, pending)
+}
+
+// since is when the objective of a layer was first told of results.
+func (b *Book) since(layer int) time.Time {
+	if since := b.series[layer-1].since; since != always {
+		return time.Unix(since*60, 0)
+	}
+	return time.Time{}
+}
+
 // layerOver counts a combination for an objective with a layer, from a time up to now: events as they are, or what it says of slots that ended in
 // their own way, base.
 func (o *objective) layerOver(b *Book, layer int, from, now time.Time, pending []int64, base slo.Counts) slo.Counts {
-	if since := b.series[layer-1].since; !o.events() && since != always && since > from.Unix()/60 {
-		from = time.Unix(since*60, 0)
-		base = b.slots(from, now, pending)
+	if since := b.since(layer); !o.events() && since.After(from) {
+		from, base = since, b.slots(since, now, pending)
 	}
 	own, _ := b.history.SumOf(layer, from, endOf(now))
 	if o.events() {
@@ -235,7 +273,8 @@ func (s *Sums) Merge(other *Sums) {
 	s.books += other.books
 	for i := range s.each {
 		to, from := &s.each[i], &other.each[i]
-		to.whole = to.whole.Add(from.whole)
+		to.whole, to.slots = to.whole.Add(from.whole), to.slots.Add(from.slots)
+		to.told += from.told
 		for k := range to.windows {
 			to.windows[k] = to.windows[k].Add(from.windows[k])
 		}
@@ -246,7 +285,7 @@ func (s *Sums) Merge(other *Sums) {
 func (s *Sums) Clear() {
 	s.books = 0
 	for i := range s.each {
-		s.each[i].whole = slo.Counts{}
+		s.each[i].whole, s.each[i].slots, s.each[i].told = slo.Counts{}, slo.Counts{}, 0
 		clear(s.each[i].windows)
 	}
 }
@@ -258,17 +297,18 @@ func (s *Sums) Status(name, region string, out []runs.ObjectiveStatus) []runs.Ob
 	for i := range d.objectives {
 		o, n := &d.objectives[i], &s.each[i]
 		status := runs.ObjectiveStatus{Scenario: name, Region: region, SLO: o.slo, Counts: n.whole}
-		budgeted := n.whole.Measured()
-		if !o.events() {
-			status.Planned = d.plannedFor(o, s.now) * s.books
-			budgeted = status.Planned - n.whole.Skipped // what is left out on purpose is owed by nobody
+		planned, budgeted := d.plannedFor(o, s.now)*s.books, int64(0)
+		if o.events() {
+			budgeted = n.expected(planned)
+		} else {
+			status.Planned, budgeted = planned, owed(planned, n.whole)
 		}
 		status.Remaining = slo.BudgetRemaining(n.whole.Lost(), budgeted, o.slo.Objective)
 		for k, w := range d.windows {
 			counts := n.windows[k]
 			of := counts.Measured()
-			if !o.events() { // what the schedule has in any such window, or had in this one
-				of = max(d.planned[k]*s.books, counts.Planned()) - counts.Skipped
+			if !o.events() {
+				of = owed(d.planned[k]*s.books, counts)
 			}
 			burn := slo.BurnRate(counts.Lost(), of, o.slo.Objective)
 			room = append(room, runs.WindowCounts{WindowBurn: runs.WindowBurn{Window: w, Burn: burn}, Counts: counts})

@@ -17,35 +17,31 @@ func Counts(o *scenario.SLO, r *runs.Result) slo.Counts {
 	if o.SLI != scenario.SLILatency || !r.State.Measured() {
 		return r.State.Counts()
 	}
-	took := r.DurationMS
-	switch {
+	switch took, step, _ := Took(o, r); {
 	case len(r.Tainted) > 0:
 		return slo.Counts{Invalid: 1}
-	case r.State == runs.StateFailed:
+	case r.State == runs.StateFailed || step == runs.StepFailed: // an optional one
 		return slo.Counts{Bad: 1}
-	case o.Step != "":
-		step := stepOf(r, o.Step)
-		if step == nil || step.State == runs.StepSkipped {
-			return slo.Counts{Skipped: 1}
-		}
-		if step.State == runs.StepFailed { // an optional one
-			return slo.Counts{Bad: 1}
-		}
-		took = step.DurationMS
-	}
-	if took > runs.Milliseconds(o.Threshold.D()) {
+	case step == runs.StepSkipped:
+		return slo.Counts{Skipped: 1}
+	case took > runs.Milliseconds(o.Threshold.D()):
 		return slo.Counts{Slow: 1}
 	}
 	return slo.Counts{Good: 1}
 }
 
-func stepOf(r *runs.Result, id string) *runs.Step {
+// Took is how long what a latency objective is about took, in milliseconds, what became of it, and why where that is a failed step; a step that a
+// result does not have is skipped.
+func Took(o *scenario.SLO, r *runs.Result) (ms float64, state runs.StepState, why *runs.Cause) {
+	if o.Step == "" {
+		return r.DurationMS, runs.StepPassed, nil
+	}
 	for i := range r.Steps {
-		if r.Steps[i].ID == id {
-			return &r.Steps[i]
+		if s := &r.Steps[i]; s.ID == o.Step {
+			return s.DurationMS, s.State, s.Cause
 		}
 	}
-	return nil
+	return 0, runs.StepSkipped, nil
 }
 
 // Events counts the good and the bad events of a result for an objective with sli cache-hit, routing or freshness; there are none in a run

@@ -52,7 +52,7 @@ func Check(s *scenario.Scenario, fleet scenario.Fleet) []Problem {
 	v.steps()
 	v.routing()
 	v.slos()
-	v.alertLabels()
+	v.alerts()
 	return v.problems
 }
 
@@ -344,8 +344,17 @@ func (v *validator) sloSubject(o scenario.SLO, at func(string) []string) {
 // maxAlertLabel is how long the value of an alert's label may be, in bytes.
 const maxAlertLabel = 200
 
-// alertLabels checks what is added to alerts against what they have already, and what Prometheus takes.
-func (v *validator) alertLabels() {
+// The bounds of how long all must be well before an alert ends.
+const (
+	minRecovery = 10 * time.Second
+	maxRecovery = 24 * time.Hour
+)
+
+// alerts checks how alerts end, and what is added to them against what they have already, and what Prometheus takes.
+func (v *validator) alerts() {
+	if d := v.scenario.Alerts.Recovery; d != nil && (d.D() < minRecovery || d.D() > maxRecovery) {
+		v.add(d.String(), "a recovery from 10s to 24h", "alerts", "recovery")
+	}
 	labels := v.scenario.Alerts.Labels
 	if len(labels) > maxAlertLabels {
 		v.add(fmt.Sprintf("%d labels", len(labels)), fmt.Sprintf("at most %d", maxAlertLabels), "alerts", "labels")
