@@ -435,3 +435,16 @@ func TestAStandIsTakenOnce(t *testing.T) {
 		<-done
 	})
 }
+
+// What waits while there is no hub is bounded, and what nobody would be told of goes first.
+func TestUntoldIsBounded(t *testing.T) {
+	var k kept
+	page := runs.Alert{AlertKey: runs.AlertKey{Name: runs.AlertOutage}}
+	hidden := runs.Alert{AlertKey: runs.AlertKey{Name: runs.AlertDown}, Inhibited: true}
+	if lost := k.enter(&stand{changed: append([]runs.Alert{page}, slices.Repeat([]runs.Alert{hidden}, maxUntold)...)}); lost != maxUntold || len(k.pending) != 1 || k.pending[0].Name != page.Name {
+		t.Errorf("got %d given up and %d left, want all that is inhibited given up, and the page left", lost, len(k.pending))
+	}
+	if lost := k.enter(&stand{changed: slices.Repeat([]runs.Alert{page}, maxUntold)}); lost != 1 || len(k.pending) != maxUntold {
+		t.Errorf("got %d given up and %d left, want the oldest given up", lost, len(k.pending))
+	}
+}

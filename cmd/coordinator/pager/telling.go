@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"lastmile/internal/bus"
@@ -51,7 +52,8 @@ type kept struct {
 	patience time.Time    // not to be announced again before
 }
 
-// maxUntold bounds the changes that wait to be announced while there is no hub. Beyond it the oldest are given up.
+// maxUntold bounds the changes that wait to be announced while there is no hub. Beyond it those of inhibited alerts are given up, which nobody would be told of, and
+// then the oldest.
 const maxUntold = 5000
 
 // enter takes up what is new, and returns how many changes are given up for it.
@@ -62,10 +64,12 @@ func (k *kept) enter(s *stand) (lost int) {
 	if len(s.changed) > 0 {
 		k.pending, k.settled, k.patience = append(k.pending, s.changed...), false, time.Time{}
 	}
-	if over := len(k.pending) - maxUntold; over > 0 {
-		lost, k.pending = over, k.pending[over:]
+	before := len(k.pending)
+	if before > maxUntold {
+		k.pending = slices.DeleteFunc(k.pending, func(a runs.Alert) bool { return a.Inhibited })
+		k.pending = k.pending[max(0, len(k.pending)-maxUntold):]
 	}
-	return lost
+	return before - len(k.pending)
 }
 
 // errFenced is that another coordinator leads by now.
