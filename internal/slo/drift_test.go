@@ -25,7 +25,7 @@ func TestDrift(t *testing.T) {
 	}
 	for _, p0 := range []Ratio{0, 1e-9, 0.001, 0.01, 0.05, 0.16, 0.5, 1, Ratio(math.NaN())} {
 		d := NewDrift(p0)
-		if up, down := d.Add(1, 0, 1)-1, d.Add(1, 1, 0)-1; p0 == p0 && !(up > 0 && down < 0 && d.P1 > d.P0) {
+		if up, down := d.Add(1, 0, 1)-1, d.Add(1, 1, 0)-1; !math.IsNaN(float64(p0)) && !(up > 0 && down < 0 && d.P1 > d.P0) {
 			t.Errorf("p0 %v: got %+v for a bad run and %+v for a good one, want one up and one down", p0, up, down)
 		}
 	}

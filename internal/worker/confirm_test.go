@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestAConfirmationWithoutASibling(t *testing.T) {
 	}
 	if job, err := h.hub.Take(t.Context(), "us", a.Scenario.Pool(), 100*time.Millisecond); err == nil {
 		t.Errorf("got %s once more, delivery %d", job.Assignment.RunID, job.Delivery)
-	} else if err != bus.ErrNoJob {
+	} else if !errors.Is(err, bus.ErrNoJob) {
 		t.Error(err)
 	}
 }

@@ -28,7 +28,7 @@ func (u *Unit) Unmeasured(since int64) bool {
 	})
 }
 
-// A network of whose newest slots so many are unmeasured is not measured.
+// NewestSlots are those by which a network is said to be measured: it is not where as many as unmeasuredOf of them are not.
 const NewestSlots, unmeasuredOf = 3, 2
 
 // Recovered reports whether each network that failed since a slot has had so many good runs after its last failure.
