@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -19,7 +18,6 @@ import (
 	"time"
 
 	"lastmile/cmd/coordinator/coordination"
-	"lastmile/internal/bus"
 	"lastmile/internal/cli/clitest"
 	"lastmile/internal/demosite"
 	"lastmile/internal/exposition/expositiontest"
@@ -62,11 +60,7 @@ type watch struct {
 func startWatch(t *testing.T) *watch {
 	t.Helper()
 	w := &watch{site: shop(t, "us", "eu"), front: startIngress(t), pager: startReceiver(t), person: startReceiver(t)}
-	server, err := bus.StartServer(slog.New(slog.DiscardHandler), bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop(t.Context()) })
+	server := startHub(t)
 	w.sent = expositiontest.StartNotifyingAlertmanager(t, w.person.URL)
 	w.ruled = expositiontest.StartAlertmanager(t)
 	dir := w.scenarios(t)

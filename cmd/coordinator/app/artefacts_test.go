@@ -19,11 +19,7 @@ var apiInUS = scenario.Combination{Scenario: "api", Region: "us", Network: "none
 
 func TestArtefacts(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
-	server, err := bus.StartServer(log, bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop(t.Context()) })
+	server := startHub(t)
 	hub, err := bus.Connect(t.Context(), log, bus.Options{Server: server, Name: "probe"})
 	if err != nil {
 		t.Fatal(err)

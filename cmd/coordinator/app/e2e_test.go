@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -112,16 +113,27 @@ func startProbe(t *testing.T, region, nats string) *clitest.Process {
 		"--listen", "127.0.0.1:0", "--no-sandbox", "--grace", "5s")
 }
 
+// startHub starts a NATS server, and stops it before the test's folders go.
+func startHub(t *testing.T) *bus.Server {
+	t.Helper()
+	server, err := bus.StartServer(slog.New(slog.DiscardHandler), bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // the test's own context has ended by then
+		if err := server.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
 // TestFleet starts both programs, as their users do, with real NATS and real Chromium between them, restarts the coordinator, and
 // looks at the books.
 func TestFleet(t *testing.T) {
 	site := shop(t, "us", "eu")
 	dir, data := journeys(t, site), t.TempDir()
-	server, err := bus.StartServer(slog.New(slog.DiscardHandler), bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop(t.Context()) })
+	server := startHub(t)
 	serve := []string{"serve", "--scenarios", dir, "--data", data, "--listen", "127.0.0.1:0", "--nats", server.URL(), "--grace", "1s"}
 
 	coordinator := clitest.Start(t, Main, serve...)

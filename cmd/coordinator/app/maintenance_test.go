@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"encoding/json"
 	"log/slog"
 	"strings"
@@ -20,12 +19,8 @@ import (
 func plannedHub(t *testing.T) (address string, hub *bus.Bus) {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	server, err := bus.StartServer(log, bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop(context.Background()) })
-	hub, err = bus.Connect(t.Context(), log, bus.Options{Server: server, Name: "coordinator"})
+	server := startHub(t)
+	hub, err := bus.Connect(t.Context(), log, bus.Options{Server: server, Name: "coordinator"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,11 +171,7 @@ func TestMaintenanceByManyAtOnce(t *testing.T) {
 
 // A hub without streams is one whose coordinator has never run, or is older: nothing is changed without the trail.
 func TestMaintenanceOfAnEmptyHub(t *testing.T) {
-	server, err := bus.StartServer(slog.New(slog.DiscardHandler), bus.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop(context.Background()) })
+	server := startHub(t)
 	for _, args := range [][]string{{"maintenance", "list"}, {"maintenance", "add", "--why", "x", "--for", "1h", "--unplanned"}, {"maintenance", "end", "m-1"}, {"audit"}} {
 		code, out, errs := clitest.Run(t, Main, append(args, "--nats", server.URL())...)
 		if code != 1 || out != "" || !strings.Contains(errs, "not found") {

@@ -51,10 +51,10 @@ lastmile.act = (() => {
 
   const sameBox = (a, b) => a.x === b.x && a.y === b.y && a.width === b.width && a.height === b.height;
 
-  // An animation that has not drawn its first frame yet is about to move what has stood still so far.
+  // An animation that has not drawn its first frame yet, or is at its very beginning in this one, is about to move what has stood still so far.
   const starting = (el) => {
     for (let node = el; node; node = node.parentElement) {
-      if (node.getAnimations().some((animation) => animation.pending)) return true;
+      if (node.getAnimations().some((a) => a.pending || (a.playState === "running" && a.currentTime === 0))) return true;
     }
     return false;
   };
