@@ -130,8 +130,8 @@ func (f *figures) learn(s *sample) {
 		known = float64(f.runs)
 	}
 	share := float64(s.n) / (known + float64(s.n))
-	f.median += logarithm(math.Round(share * float64(median-f.median)))
-	f.mad += logarithm(math.Round(share * float64(mad-f.mad)))
+	f.median += logarithm(math.Round(share * (float64(median) - float64(f.median)))) // which may be further apart than a logarithm reaches
+	f.mad += logarithm(math.Round(share * (float64(mad) - float64(f.mad))))
 	f.runs = uint16(min(known+float64(s.n), maxRuns))
 }
 

@@ -193,6 +193,21 @@ func TestSavedAndLoadedSaysTheSame(t *testing.T) {
 	}
 }
 
+// What took milliseconds and takes minutes is far apart, also as logarithms.
+func TestUsualOfFarApart(t *testing.T) {
+	var f figures
+	for _, took := range []time.Duration{2 * time.Millisecond, 30 * time.Minute} {
+		var s sample
+		for range 60 {
+			s.add(logarithmOf(took))
+		}
+		f.learn(&s)
+	}
+	if got := f.median.duration(); got < 1800*time.Millisecond || got > 2*time.Second { // the geometric mean
+		t.Errorf("got a median of %s, want 1.9 s", got)
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	b := New()
 	feed(b, shop("us"), rand.New(rand.NewPCG(1, 1)), start, start.Add(70*time.Minute), evenings)

@@ -25,25 +25,7 @@ import (
 )
 
 // strict is a set with one scenario that pages, due every 10 s in two regions.
-func strict(t *testing.T) scenariofile.Set {
-	t.Helper()
-	dir := t.TempDir()
-	write(t, dir, "regions.yaml", "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n  eu: {description: there}\n")
-	write(t, dir, "api.yaml", `apiVersion: lastmile/v1
-scenario: api
-schedule: "@every 10s"
-timeout: 5s
-regions: [us, eu]
-slos: [{name: up, objective: 99%, window: 7d}]
-steps:
-  - {type: http, url: "http://127.0.0.1:1/"}
-`)
-	set, err := scenariofile.LoadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
-}
+func strict(t *testing.T) scenariofile.Set { return apiEvery(t, "10s", "5s", "99%", "us", "eu") }
 
 // ended publishes what became of the newest n slots in a region that are at least so old, by probe p.
 func ended(t *testing.T, hub *bus.Bus, set scenariofile.Set, region string, state runs.State, n int, age time.Duration) {

@@ -26,19 +26,26 @@ func write(t *testing.T, dir, name, text string) {
 }
 
 // tenSeconds is a set with one scenario, due every 10 s in region us.
-func tenSeconds(t *testing.T) scenariofile.Set {
+func tenSeconds(t *testing.T) scenariofile.Set { return apiEvery(t, "10s", "5s", "99%", "us") }
+
+// apiEvery is a set with one scenario, with an objective of availability.
+func apiEvery(t *testing.T, every, timeout, objective string, regions ...string) scenariofile.Set {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, dir, "regions.yaml", "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n")
-	write(t, dir, "api.yaml", `apiVersion: lastmile/v1
+	fleet := "apiVersion: lastmile/v1\nregions:\n"
+	for _, region := range regions {
+		fleet += "  " + region + ": {description: somewhere}\n"
+	}
+	write(t, dir, "regions.yaml", fleet)
+	write(t, dir, "api.yaml", fmt.Sprintf(`apiVersion: lastmile/v1
 scenario: api
-schedule: "@every 10s"
-timeout: 5s
-regions: [us]
-slos: [{name: up, objective: 99%, window: 7d}]
+schedule: "@every %s"
+timeout: %s
+regions: [%s]
+slos: [{name: up, objective: %s, window: 7d}]
 steps:
   - {type: http, url: "http://127.0.0.1:1/"}
-`)
+`, every, timeout, strings.Join(regions, ", "), objective))
 	set, err := scenariofile.LoadDir(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -14,25 +14,7 @@ import (
 )
 
 // eachMinute is a set with one scenario, due every minute in two regions.
-func eachMinute(t *testing.T) scenariofile.Set {
-	t.Helper()
-	dir := t.TempDir()
-	write(t, dir, "regions.yaml", "apiVersion: lastmile/v1\nregions:\n  us: {description: here}\n  eu: {description: there}\n")
-	write(t, dir, "api.yaml", `apiVersion: lastmile/v1
-scenario: api
-schedule: "@every 1m"
-timeout: 10s
-regions: [us, eu]
-slos: [{name: up, objective: 99.9%, window: 7d}]
-steps:
-  - {type: http, url: "http://127.0.0.1:1/"}
-`)
-	set, err := scenariofile.LoadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
-}
+func eachMinute(t *testing.T) scenariofile.Set { return apiEvery(t, "1m", "10s", "99.9%", "us", "eu") }
 
 // upgraded is the memory of a coordinator that begins on the snapshot of a version that decided on no alerts.
 func upgraded(t *testing.T, set scenariofile.Set, books *ledger.Ledger) memory {
